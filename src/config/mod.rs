@@ -1,0 +1,3 @@
+//! The configuration: the file as written, checked, turned into ready values.
+
+pub mod settings;

@@ -1,0 +1,94 @@
+//! Ready values: what the rest of the program reads. Everything here has been checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::llm::wire::Dialect;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The side towards the clients.
+    pub server: ServerSettings,
+    /// The side towards the providers.
+    pub upstream: UpstreamSettings,
+    /// Where requests can go, in the order of the file; names are unique.
+    pub providers: Vec<ProviderSettings>,
+    /// Where requests are kept.
+    pub ledger: LedgerSettings,
+}
+
+/// How clients are served.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Address to listen on; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Largest request body in bytes; larger ones get a 413.
+    pub max_body_bytes: usize,
+    /// Largest request head in bytes (all headers together).
+    pub max_header_bytes: usize,
+    /// Longest time until a request's head is complete; also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// Longest pause inside a request's body.
+    pub body_timeout: Duration,
+    /// Longest time that a client may leave written bytes untaken.
+    pub write_timeout: Duration,
+    /// How long running answers may go on after SIGTERM or Ctrl-C.
+    pub drain_timeout: Duration,
+}
+
+/// How providers are called.
+#[derive(Debug, Clone)]
+pub struct UpstreamSettings {
+    /// Longest time for TCP and TLS to be set up.
+    pub connect_timeout: Duration,
+    /// Longest time from sending a request to the head of its answer.
+    pub header_timeout: Duration,
+    /// Longest pause inside an answer.
+    pub idle_timeout: Duration,
+    /// Longest time for an answer in all; `None` for no limit.
+    pub total_timeout: Option<Duration>,
+    /// How long an unused connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// How many unused connections are kept for each host.
+    pub pool_max_idle: usize,
+    /// PEM file with certificate authorities to trust besides the built-in ones.
+    pub extra_ca_file: Option<PathBuf>,
+    /// Whether HTTPS_PROXY, ALL_PROXY and NO_PROXY are honoured.
+    pub proxy_from_env: bool,
+}
+
+/// One provider.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// Its name: the first segment of the path, and its name in metrics and the ledger.
+    pub name: String,
+    /// Where its requests go; scheme, host, port and an optional path prefix without a final slash.
+    pub base_url: http::Uri,
+    /// The wire format it speaks.
+    pub dialect: Dialect,
+    /// Its name in the price catalogue (`google` for gemini, …).
+    pub catalogue: String,
+    /// HTTP/2 upstream instead of HTTP/1.1.
+    pub http2: bool,
+    /// Ask for usage in OpenAI chat and completion streams when the client does not.
+    pub ask_stream_usage: bool,
+}
+
+/// How the ledger is kept.
+#[derive(Debug, Clone)]
+pub struct LedgerSettings {
+    /// The directory; made if it is missing.
+    pub dir: PathBuf,
+    /// Longest time that a booked request may be lost by a power cut. Zero means an fsync per request.
+    pub sync_interval: Duration,
+    /// How long single requests are kept.
+    pub keep_records: Duration,
+    /// How long the hourly sums are kept.
+    pub keep_sums: Duration,
+    /// Upper bound for the store in bytes; the oldest requests go first.
+    pub max_bytes: u64,
+    /// Whether requests go on (unrecorded, counted in a metric) when the ledger cannot be written. Default: refuse.
+    pub pass_on_failure: bool,
+}

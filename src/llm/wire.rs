@@ -1,0 +1,90 @@
+//! The wire formats that tollgate can read, and which one a request's path belongs to.
+
+/// The family of wire format: decides how errors, refusals and keep-alives look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// Anthropic Messages.
+    Anthropic,
+    /// OpenAI and everything compatible with it.
+    OpenAi,
+    /// Google Gemini (also on Vertex AI).
+    Gemini,
+    /// Ollama's own API.
+    Ollama,
+}
+
+impl Dialect {
+    /// The name used in config and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Anthropic => "anthropic",
+            Dialect::OpenAi => "openai",
+            Dialect::Gemini => "gemini",
+            Dialect::Ollama => "ollama",
+        }
+    }
+}
+
+/// What a request asks of the provider, told by the end of its path. Decides how its body and its answer are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Anthropic `…/messages`.
+    Messages,
+    /// Anthropic `…/messages/count_tokens`: free, never booked.
+    CountTokens,
+    /// Anthropic `…/messages/batches/{id}/results` (JSON lines).
+    BatchResults,
+    /// OpenAI `…/chat/completions`.
+    ChatCompletions,
+    /// OpenAI `…/responses` (POST).
+    Responses,
+    /// OpenAI `…/responses/{id}` (GET): polls or resumes background work.
+    ResponseFetch,
+    /// OpenAI's old `…/completions`.
+    Completions,
+    /// OpenAI `…/embeddings`.
+    Embeddings,
+    /// OpenAI `…/images/…`.
+    Images,
+    /// OpenAI `…/audio/…`.
+    Audio,
+    /// Gemini `…:generateContent` and its stream `…:streamGenerateContent`.
+    GenerateContent,
+    /// Gemini `…:countTokens`: free, never booked.
+    GeminiCountTokens,
+    /// Gemini `…:embedContent`, `…:batchEmbedContents`.
+    EmbedContent,
+    /// Ollama `/api/chat`.
+    OllamaChat,
+    /// Ollama `/api/generate`.
+    OllamaGenerate,
+    /// Ollama `/api/embed`, `/api/embeddings`.
+    OllamaEmbed,
+    /// Anything else: passed through, recorded, not metered.
+    Other,
+}
+
+impl Endpoint {
+    /// The name used in the ledger and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Endpoint::Messages => "messages",
+            Endpoint::CountTokens => "count_tokens",
+            Endpoint::BatchResults => "batch_results",
+            Endpoint::ChatCompletions => "chat_completions",
+            Endpoint::Responses => "responses",
+            Endpoint::ResponseFetch => "response_fetch",
+            Endpoint::Completions => "completions",
+            Endpoint::Embeddings => "embeddings",
+            Endpoint::Images => "images",
+            Endpoint::Audio => "audio",
+            Endpoint::GenerateContent => "generate_content",
+            Endpoint::GeminiCountTokens => "gemini_count_tokens",
+            Endpoint::EmbedContent => "embed_content",
+            Endpoint::OllamaChat => "ollama_chat",
+            Endpoint::OllamaGenerate => "ollama_generate",
+            Endpoint::OllamaEmbed => "ollama_embed",
+            Endpoint::Other => "other",
+        }
+    }
+}

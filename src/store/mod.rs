@@ -1,0 +1,3 @@
+//! DOWN: the ledger and the only user of the database.
+
+pub mod record;
