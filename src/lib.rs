@@ -12,7 +12,11 @@
 //! `policy` and `llm` are plain functions: no async, no clock, no random numbers, no logging. Time and chance come in
 //! as arguments; what to log or count comes out in the result.
 
+pub mod clock;
 pub mod config;
 pub mod llm;
+pub mod metrics;
+pub mod refusal;
 pub mod store;
 pub mod units;
+pub mod upstream;
