@@ -85,7 +85,7 @@ struct Series {
     response_bytes: IntCounter,
 }
 
-const OUTCOMES: [Outcome; 9] = [
+const OUTCOMES: [Outcome; 10] = [
     Outcome::Complete,
     Outcome::ProviderError,
     Outcome::StreamError,
@@ -94,6 +94,7 @@ const OUTCOMES: [Outcome; 9] = [
     Outcome::TimedOut,
     Outcome::Unreachable,
     Outcome::Refused,
+    Outcome::Interrupted,
     Outcome::Pending,
 ];
 
