@@ -117,9 +117,10 @@ impl Endpoint {
             | Endpoint::OllamaChat
             | Endpoint::OllamaGenerate
             | Endpoint::OllamaEmbed => Billing::ByTokens,
-            Endpoint::Images | Endpoint::Audio | Endpoint::BatchResults | Endpoint::ResponseFetch => {
-                Billing::WhereStated
-            }
+            Endpoint::Images
+            | Endpoint::Audio
+            | Endpoint::BatchResults
+            | Endpoint::ResponseFetch => Billing::WhereStated,
             Endpoint::CountTokens | Endpoint::GeminiCountTokens | Endpoint::Other => Billing::Free,
         }
     }
