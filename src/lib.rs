@@ -12,10 +12,14 @@
 //! `policy` and `llm` are plain functions: no async, no clock, no random numbers, no logging. Time and chance come in
 //! as arguments; what to log or count comes out in the result.
 
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod failure;
 pub mod llm;
 pub mod metrics;
+pub mod policy;
 pub mod refusal;
 pub mod store;
 pub mod units;
