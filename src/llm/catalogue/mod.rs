@@ -304,31 +304,31 @@ impl Catalogue {
     /// with those who make models, then those who resell them, then the user's own additions, and never among
     /// Ollama's free names.
     pub fn resolve(&self, provider: &str, model: &str) -> Option<&Model> {
-        let index = if provider.is_empty() {
-            self.resolve_anywhere(model)
+        let bound = if provider.is_empty() {
+            resolve::split_prefix(model).map(|(prefix, _)| prefix)
         } else {
-            let (provider, names) = self
-                .names(provider)
-                .or_else(|| self.names(resolve::canonical(provider)))?;
-            names
-                .undecorated(model)
-                .or_else(|| self.resolve_within(provider, names, model))
+            Some(provider)
+        };
+        let index = match bound {
+            Some(provider) => self.resolve_within(provider, model),
+            None => self.search(model),
         }?;
         self.models.get(index as usize)
     }
 
-    fn resolve_within(&self, provider: &str, names: &Names, model: &str) -> Option<u32> {
-        match resolve::split_prefix(model) {
-            Some((prefix, rest)) if prefix == provider => names.find(provider, rest),
-            _ => names.find(provider, model),
-        }
+    fn resolve_within(&self, provider: &str, model: &str) -> Option<u32> {
+        let (provider, names) = self
+            .names(provider)
+            .or_else(|| self.names(resolve::canonical(provider)))?;
+        names
+            .undecorated(model)
+            .or_else(|| match resolve::split_prefix(model) {
+                Some((prefix, rest)) if prefix == provider => names.find(provider, rest),
+                _ => names.find(provider, model),
+            })
     }
 
-    fn resolve_anywhere(&self, model: &str) -> Option<u32> {
-        if let Some((provider, rest)) = resolve::split_prefix(model) {
-            let (provider, names) = self.names(provider)?;
-            return names.find(provider, rest);
-        }
+    fn search(&self, model: &str) -> Option<u32> {
         self.providers
             .iter()
             .filter(|(provider, _)| &**provider != "ollama")

@@ -69,7 +69,8 @@ impl Rate {
         if old == 0 {
             return Rate(new);
         }
-        let scaled = half_even(i128::from(self.0) * i128::from(new), i128::from(old));
+        let (product, old) = (i128::from(self.0) * i128::from(new), i128::from(old));
+        let scaled = rounded(product / old, product % old, old);
         Rate(
             u64::try_from(scaled)
                 .unwrap_or(u64::MAX)
@@ -123,9 +124,13 @@ pub struct Factor {
 impl Factor {
     /// The amount times this factor, rounded half to even at the atto-dollar.
     pub(crate) fn of(self, attos: i128) -> i128 {
-        let whole = (attos / self.denominator).saturating_mul(self.numerator);
-        let rest = (attos % self.denominator) * self.numerator;
-        whole.saturating_add(half_even(rest, self.denominator))
+        // Split first: the product of a large amount and the numerator might not fit.
+        let (quotient, rest) = (attos / self.denominator, attos % self.denominator);
+        let rest = rest * self.numerator;
+        let whole = quotient
+            .saturating_mul(self.numerator)
+            .saturating_add(rest / self.denominator);
+        rounded(whole, rest % self.denominator, self.denominator)
     }
 }
 
@@ -149,12 +154,11 @@ fn greatest_common_divisor(a: i128, b: i128) -> i128 {
     }
 }
 
-/// Divides a non-negative number by a positive one, rounding half to even.
-fn half_even(dividend: i128, divisor: i128) -> i128 {
-    let (quotient, rest) = (dividend / divisor, dividend % divisor);
+/// Rounds `whole + rest / divisor` half to even, for a rest from 0 to below the divisor.
+fn rounded(whole: i128, rest: i128, divisor: i128) -> i128 {
     let above_half = rest > divisor - rest;
     let at_half = rest == divisor - rest;
-    quotient + i128::from(above_half || (at_half && quotient % 2 == 1))
+    whole.saturating_add(i128::from(above_half || (at_half && whole % 2 == 1)))
 }
 
 /// Reads a type from a quoted decimal; a bare number is refused, as it may have lost digits already.
