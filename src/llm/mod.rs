@@ -3,6 +3,8 @@
 //! Plain functions and small state machines over `&[u8]`: no runtime, no clock, no logging. Time comes in as an
 //! argument. A failure to understand never stops the bytes that are passing by.
 
+pub mod catalogue;
+pub mod pricing;
 pub mod reading;
 pub mod usage;
 pub mod wire;
