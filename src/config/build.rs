@@ -62,7 +62,7 @@ pub(super) fn settings(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)
             priority_rules: lookup.ask_tables("classify.priority"),
             task_rules: lookup.ask_tables("classify.task"),
         },
-        model_overrides: lookup.ask_tables("models"),
+        models: lookup.ask_tables("models"),
     }
 }
 

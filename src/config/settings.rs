@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::priority::PriorityRule;
 
@@ -22,8 +23,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How requests get their priority and task when their client names none.
     pub classify: ClassifySettings,
-    /// The `[[models]]` blocks as they were written: prices that go before the catalogue's.
-    pub model_overrides: Vec<toml::Table>,
+    /// The `[[models]]` blocks: prices that go before the catalogue's.
+    pub models: Vec<ModelEntry>,
 }
 
 /// How clients are served.
