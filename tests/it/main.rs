@@ -1,3 +1,4 @@
 //! All integration tests in one binary: one file per feature.
 
+mod catalogue;
 mod pricing;
