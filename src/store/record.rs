@@ -272,7 +272,7 @@ pub(super) mod priority_codec {
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         priority: &Priority,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -280,7 +280,7 @@ pub(super) mod priority_codec {
         e.u8(*priority as u8)?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, DecodeError> {
+    pub(in crate::store) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, DecodeError> {
         let rank = usize::from(d.u8()?);
         Priority::ALL
             .get(rank)
@@ -297,7 +297,7 @@ pub(super) mod cost_codec {
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         cost: &Option<Cost>,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -308,7 +308,7 @@ pub(super) mod cost_codec {
         }
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, DecodeError> {
+    pub(in crate::store) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, DecodeError> {
         if d.datatype()? == Type::Null {
             d.null()?;
             return Ok(None);
