@@ -32,6 +32,9 @@ pub mod segment;
 pub mod sled;
 pub mod sums;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 pub use entry::Entry;
