@@ -16,6 +16,7 @@ use prometheus::{
 
 use crate::llm::usage::{Provenance, Usage};
 use crate::refusal::Refusal;
+use crate::store::Health;
 use crate::store::record::{CostSource, Outcome, Record};
 use crate::units::Cost;
 
@@ -52,7 +53,8 @@ pub struct Metrics {
     response_bytes: IntCounterVec,
     catalogue_age: Gauge,
     connections: IntGauge,
-    ledger_bytes: IntGauge,
+    ledger_late: IntGauge,
+    ledger_lost: IntGauge,
     ledger_healthy: IntGauge,
     unrecorded: IntCounter,
     resident: IntGauge,
@@ -214,7 +216,12 @@ impl Metrics {
                 "tollgate_client_connections",
                 "Open connections from clients.",
             ),
-            ledger_bytes: int_gauge(r, "tollgate_ledger_bytes", "Size of the ledger on disk."),
+            ledger_late: int_gauge(r, "tollgate_ledger_late_requests", "Ended requests that wait in memory for the disk."),
+            ledger_lost: int_gauge(
+                r,
+                "tollgate_ledger_lost_requests",
+                "Ended requests whose exact figures were given up because the disk took nothing for too long.",
+            ),
             ledger_healthy: int_gauge(
                 r,
                 "tollgate_ledger_healthy",
@@ -512,7 +519,7 @@ mod tests {
         record.cost = Some(Cost::from_attos(500_000_000_000_000_000));
         record.cost_source = CostSource::Table;
         metrics.ended(&record, "messages", "claude-sonnet-5-5");
-        metrics.observe_now(Duration::from_secs(86_400), 4096, true);
+        metrics.observe_now(Duration::from_secs(86_400), &Health::default());
         let text = metrics.encode();
         for line in [
             r#"tollgate_requests_total{endpoint="messages",model="claude-sonnet-5-5",outcome="complete",priority="normal",provider="anthropic"} 1"#,

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
@@ -13,11 +13,14 @@ use crate::failure::Failure;
 use crate::llm::catalogue::Catalogue;
 use crate::proxy::Gate;
 use crate::server;
-use crate::store::Ledger;
+use crate::store::{Ledger, OpenError, Opened};
 
 /// Worker threads. The path is a few microseconds per request; two threads carry tens of thousands a second, and each
 /// further one costs memory.
 const WORKERS: usize = 2;
+
+/// How long the ledger may take to bring everything into its store at the end.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the proxy until SIGTERM or Ctrl-C.
 ///
@@ -30,7 +33,9 @@ pub fn run(settings: Settings) -> Result<(), Failure> {
         let listener = listen(settings.server.listen)?;
         let address = local_address(&listener)?;
         let gate = gate(settings).await?;
-        gate.ledger.announce(address);
+        if let Err(error) = gate.ledger.announce(address) {
+            tracing::warn!(%error, "cannot write down the address for `tollgate usage`");
+        }
         announce(&gate.settings, address);
         tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "serving");
         serve_until(listener, gate, stop_signal()?).await
@@ -50,11 +55,13 @@ pub async fn serve_until(
     if cut > 0 {
         tracing::warn!(connections = cut, "still open after server.drain_timeout; their requests are booked as far as they got");
     }
-    let ledger = gate.ledger.clone();
-    let closed = tokio::task::spawn_blocking(move || ledger.shutdown()).await;
+    let closed = tokio::task::spawn_blocking(move || gate.ledger.shutdown(LEDGER_PATIENCE)).await;
     match closed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::new("the ledger could not be written to its end").because(error)),
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::warn!("the ledger is still at work; the next start does the rest, nothing is lost");
+            Ok(())
+        }
         Err(error) => Err(Failure::new("the ledger could not be closed").because(error)),
     }
 }
@@ -107,7 +114,7 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
     let catalogue = tokio::task::spawn_blocking(move || Catalogue::builtin().extended(&overrides));
     let clock = Clock::system();
     let (ledger_settings, source) = (settings.ledger.clone(), clock.source());
-    let ledger = tokio::task::spawn_blocking(move || Ledger::start(&ledger_settings, source));
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&ledger_settings, source));
     let catalogue = catalogue
         .await
         .map_err(|error| Failure::new("cannot read the price catalogue").because(error))?
@@ -116,10 +123,27 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
         .await
         .map_err(|error| Failure::new("cannot open the ledger").because(error))?
         .map_err(ledger_failure)?;
-    opened.log();
+    tell(&opened);
     let gate = Gate::new(settings, catalogue, ledger, clock, process_number())
         .map_err(|error| Failure::usage("a setting cannot be used").because(error))?;
     Ok(gate.shared())
+}
+
+/// Says what opening the ledger found.
+fn tell(opened: &Opened) {
+    if opened.recovered > 0 || opened.interrupted > 0 {
+        let (recovered, interrupted) = (opened.recovered, opened.interrupted);
+        tracing::warn!(recovered, interrupted, "the last run ended hard; interrupted requests are booked at their estimate");
+    }
+    for damage in &opened.damage {
+        let (bytes, kept) = (damage.bytes, damage.kept.display());
+        tracing::error!(bytes, %kept, "a part of the journal could not be read; the rest of it was, and the file is kept");
+    }
+}
+
+/// What stands in the way of a ledger.
+fn ledger_failure(error: OpenError) -> Failure {
+    Failure::new("cannot open the ledger").because(error)
 }
 
 /// A number that no other process shares (in practice): the system's random seed for hash tables.
