@@ -14,5 +14,6 @@
 
 pub mod config;
 pub mod llm;
+pub mod policy;
 pub mod store;
 pub mod units;

@@ -4,6 +4,9 @@
 //! argument. A failure to understand never stops the bytes that are passing by.
 
 pub mod endpoint;
+pub mod estimate;
 pub mod reading;
+pub mod request;
+pub mod splice;
 pub mod usage;
 pub mod wire;
