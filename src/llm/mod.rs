@@ -3,6 +3,19 @@
 //! Plain functions and small state machines over `&[u8]`: no runtime, no clock, no logging. Time comes in as an
 //! argument. A failure to understand never stops the bytes that are passing by.
 
+mod anthropic;
+mod decode;
+mod fields;
+mod gemini;
+pub mod hide_usage;
+pub mod meter;
+mod ollama;
+mod openai;
+mod openai_usage;
+mod prune;
+mod reader;
 pub mod reading;
+mod responses;
+mod sse;
 pub mod usage;
 pub mod wire;
