@@ -2,3 +2,6 @@
 
 mod catalogue;
 mod pricing;
+//! Tests of tollgate's library from outside: one module per feature.
+
+mod wire_samples;
