@@ -47,7 +47,9 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
     }
     Some(Box::pin(async {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         response
     }))
 }
@@ -70,7 +72,11 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
     let journal = gate.ledger.health().journal;
     let writable = journal.failure.is_none();
     let ok = !gate.is_draining() && (writable || gate.settings.ledger.pass_on_failure);
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = serde_json::json!({
         "ready": ok,
         "draining": gate.is_draining(),
@@ -82,12 +88,20 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
 /// Encoding many series takes milliseconds, so it is not done on a thread that serves requests.
 async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
     let encoded = tokio::task::spawn_blocking(move || {
-        gate.metrics.observe_now(catalogue_age(&gate), &gate.ledger.health());
+        gate.metrics
+            .observe_now(catalogue_age(&gate), &gate.ledger.health());
         gate.metrics.encode()
     });
     match encoded.await {
-        Ok(text) => AnswerBody::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be encoded"),
+        Ok(text) => AnswerBody::response(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            text,
+        ),
+        Err(_) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be encoded",
+        ),
     }
 }
 
@@ -95,7 +109,11 @@ async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
 fn catalogue_age(gate: &Gate) -> Duration {
     let day = gate.catalogue.as_of().to_zoned(jiff::tz::TimeZone::UTC);
     let since = day.map_or(0, |day| day.timestamp().as_millisecond());
-    Duration::from_millis(gate.clock.unix_ms().saturating_sub(u64::try_from(since).unwrap_or(0)))
+    Duration::from_millis(
+        gate.clock
+            .unix_ms()
+            .saturating_sub(u64::try_from(since).unwrap_or(0)),
+    )
 }
 
 async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
@@ -129,9 +147,16 @@ fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
 }
 
 fn not_found() -> Response<AnswerBody> {
-    problem(StatusCode::NOT_FOUND, "no such address; known here: /api/v1/usage, /api/v1/requests/ID")
+    problem(
+        StatusCode::NOT_FOUND,
+        "no such address; known here: /api/v1/usage, /api/v1/requests/ID",
+    )
 }
 
 fn problem(status: StatusCode, message: &str) -> Response<AnswerBody> {
-    AnswerBody::response(status, JSON, serde_json::json!({"error": {"message": message}}).to_string())
+    AnswerBody::response(
+        status,
+        JSON,
+        serde_json::json!({"error": {"message": message}}).to_string(),
+    )
 }

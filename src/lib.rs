@@ -19,6 +19,7 @@ pub mod commands;
 pub mod config;
 pub mod failure;
 pub mod llm;
+pub mod logging;
 pub mod metrics;
 pub mod policy;
 pub mod proxy;

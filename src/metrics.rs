@@ -216,7 +216,11 @@ impl Metrics {
                 "tollgate_client_connections",
                 "Open connections from clients.",
             ),
-            ledger_late: int_gauge(r, "tollgate_ledger_late_requests", "Ended requests that wait in memory for the disk."),
+            ledger_late: int_gauge(
+                r,
+                "tollgate_ledger_late_requests",
+                "Ended requests that wait in memory for the disk.",
+            ),
             ledger_lost: int_gauge(
                 r,
                 "tollgate_ledger_lost_requests",
@@ -342,11 +346,13 @@ impl Metrics {
     }
 
     /// Sets the gauges that are read at the moment of a scrape.
-    pub fn observe_now(&self, catalogue_age: Duration, ledger_bytes: u64, ledger_healthy: bool) {
+    pub fn observe_now(&self, catalogue_age: Duration, ledger: &Health) {
         self.catalogue_age.set(catalogue_age.as_secs_f64());
-        self.ledger_bytes
-            .set(i64::try_from(ledger_bytes).unwrap_or(i64::MAX));
-        self.ledger_healthy.set(i64::from(ledger_healthy));
+        self.ledger_healthy.set(i64::from(ledger.is_good()));
+        self.ledger_late
+            .set(i64::try_from(ledger.journal.late).unwrap_or(i64::MAX));
+        self.ledger_lost
+            .set(i64::try_from(ledger.journal.lost).unwrap_or(i64::MAX));
         if let Some(process) = process_figures() {
             self.resident.set(process.resident_bytes);
             self.cpu.set(process.cpu_seconds);

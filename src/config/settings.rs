@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::priority::PriorityRule;
+use crate::policy::task::TaskRules;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -167,6 +168,6 @@ impl LogFormat {
 pub struct ClassifySettings {
     /// Rules for the priority; the first that matches decides.
     pub priority_rules: Vec<PriorityRule>,
-    /// The `[[classify.task]]` blocks as they were written.
-    pub task_rules: Vec<toml::Table>,
+    /// Rules for the task.
+    pub tasks: TaskRules,
 }

@@ -86,7 +86,11 @@ impl Account {
 
     /// How a request ends whose answer nobody takes any more: its client left, or this process is ending.
     pub(super) fn abandoned(&self) -> Outcome {
-        if self.gate.tasks.is_cut() { Outcome::Interrupted } else { Outcome::ClientGone }
+        if self.gate.tasks.is_cut() {
+            Outcome::Interrupted
+        } else {
+            Outcome::ClientGone
+        }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -108,13 +112,13 @@ impl Account {
     }
 
     /// Notes whose request it is: from here on it counts as that provider's.
-    pub(super) fn belongs_to(&mut self, provider: &super::gate::Provider, endpoint: Endpoint, dialect: Dialect) {
+    pub(super) fn belongs_to(&mut self, provider: &super::gate::Provider, endpoint: Endpoint) {
         let in_flight = self.gate.metrics.in_flight(&provider.settings.name);
         in_flight.inc();
         self.in_flight = Some(in_flight);
         self.catalogue.clone_from(&provider.settings.catalogue);
         self.endpoint = endpoint;
-        self.dialect = dialect;
+        self.dialect = endpoint.dialect().unwrap_or(provider.settings.dialect);
         let record = self.record_mut();
         record.provider.clone_from(&provider.settings.name);
         endpoint.as_str().clone_into(&mut record.endpoint);
@@ -141,11 +145,17 @@ impl Account {
     pub(super) fn admit(&mut self, expected: Usage) -> Result<(), Refusal> {
         self.expected = expected;
         if self.endpoint.billing() == Billing::ByTokens {
-            let reading = Reading { usage: Some(expected), ..Reading::default() };
+            let reading = Reading {
+                usage: Some(expected),
+                ..Reading::default()
+            };
             self.write_down(expected, Provenance::Estimated, &reading);
         }
-        let Place::Draft(record) = &mut self.place else { return Ok(()) };
-        let draft = std::mem::replace(record.as_mut(), Record::new(record.id));
+        let Place::Draft(record) = &mut self.place else {
+            return Ok(());
+        };
+        let empty = Record::new(record.id);
+        let draft = std::mem::replace(record.as_mut(), empty);
         match self.gate.ledger.begin(draft) {
             Ok(entry) => {
                 self.place = Place::Journaled(entry);
@@ -157,7 +167,10 @@ impl Account {
                 Ok(())
             }
             Err(failure) => {
-                tracing::error!(error = &failure.source as &dyn std::error::Error, "the ledger cannot be written");
+                tracing::error!(
+                    error = &failure.source as &dyn std::error::Error,
+                    "the ledger cannot be written"
+                );
                 self.place = Place::Draft(failure.record);
                 Err(Refusal::LedgerUnavailable)
             }
@@ -173,14 +186,21 @@ impl Account {
     pub(super) fn answered(&mut self, status: http::StatusCode) {
         self.record_mut().status = status.as_u16();
         let failed = status.is_client_error() || status.is_server_error();
-        self.reached = if failed { Reached::NotServed } else { Reached::Answer };
+        self.reached = if failed {
+            Reached::NotServed
+        } else {
+            Reached::Answer
+        };
     }
 
     /// Answers the request ourselves, and books that.
     pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<AnswerBody> {
         self.gate.metrics.refused(refusal);
-        let mut response =
-            AnswerBody::response(refusal.status(), "application/json", refusal.body(self.dialect, self.id()));
+        let mut response = AnswerBody::response(
+            refusal.status(),
+            "application/json",
+            refusal.body(self.dialect, self.id()),
+        );
         let headers = response.headers_mut();
         for (name, value) in refusal.headers() {
             headers.insert(name, HeaderValue::from_static(value));
@@ -226,15 +246,21 @@ impl Account {
             return;
         }
         let record = self.record();
-        let model = record.model.as_deref().or(record.requested_model.as_deref());
+        let model = record
+            .model
+            .as_deref()
+            .or(record.requested_model.as_deref());
         let known = model.and_then(|model| self.gate.catalogue.resolve(&self.catalogue, model));
         let label = known.map_or("other", |known| &*known.id);
-        self.gate.metrics.ended(record, self.endpoint.as_str(), label);
+        self.gate
+            .metrics
+            .ended(record, self.endpoint.as_str(), label);
         match &mut self.place {
             Place::Journaled(entry) => entry.close(),
             Place::Draft(record) => {
                 // Refused before admission: it is kept all the same. If the ledger fails, its own health tells.
-                let draft = std::mem::replace(record.as_mut(), Record::new(record.id));
+                let empty = Record::new(record.id);
+                let draft = std::mem::replace(record.as_mut(), empty);
                 if let Ok(mut entry) = self.gate.ledger.begin(draft) {
                     entry.close();
                 }
@@ -245,7 +271,10 @@ impl Account {
     /// Decides what the request used, and writes that and its cost into the record.
     fn book(&mut self, reading: &Reading) {
         // Fetching the result of background work, or a batch's results, books once, however often it is fetched.
-        let fetched = matches!(self.endpoint, Endpoint::ResponseFetch | Endpoint::BatchResults);
+        let fetched = matches!(
+            self.endpoint,
+            Endpoint::ResponseFetch | Endpoint::BatchResults
+        );
         if fetched && !self.fetch_books(reading) {
             return self.write_down(Usage::default(), Provenance::None, reading);
         }
@@ -254,7 +283,11 @@ impl Account {
         match provenance {
             Provenance::None | Provenance::Reported => self.write_down(usage, provenance, reading),
             Provenance::Partial | Provenance::Estimated => {
-                let completed = Reading { usage: Some(usage), side: Vec::new(), ..reading.clone() };
+                let completed = Reading {
+                    usage: Some(usage),
+                    side: Vec::new(),
+                    ..reading.clone()
+                };
                 self.write_down(usage, provenance, &completed);
             }
         }
@@ -268,7 +301,9 @@ impl Account {
             Endpoint::BatchResults => self.fetch_id.clone(),
             _ => None,
         };
-        let Some(id) = id.filter(|_| reading.complete || reading.usage.is_none()) else { return false };
+        let Some(id) = id.filter(|_| reading.complete || reading.usage.is_none()) else {
+            return false;
+        };
         if reading.total().is_none() || !self.gate.ledger.book_once(&id) {
             return false;
         }
@@ -305,8 +340,15 @@ impl Account {
             (Some(_), _) => CostSource::Stated,
             (None, Ok(_)) => CostSource::Table,
             (None, Err(why)) => {
-                let model = record.model.as_deref().or(record.requested_model.as_deref());
-                self.gate.unknown_models().say_once(&record.provider, model.unwrap_or("(none)"), *why);
+                let model = record
+                    .model
+                    .as_deref()
+                    .or(record.requested_model.as_deref());
+                self.gate.unknown_models().say_once(
+                    &record.provider,
+                    model.unwrap_or("(none)"),
+                    *why,
+                );
                 CostSource::Unknown
             }
         };

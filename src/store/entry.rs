@@ -92,6 +92,14 @@ impl DerefMut for Entry {
     }
 }
 
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("id", &self.record.id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
         self.close();

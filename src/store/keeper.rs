@@ -273,7 +273,10 @@ impl Keeper {
                 let segments = self.journal.dir().list();
                 let segments =
                     segments.map_err(|error| StoreError::io("list the journal", &error))?;
-                check_continuity(shelf.applied(), segments.first().copied().unwrap_or(u64::MAX))?;
+                check_continuity(
+                    shelf.applied(),
+                    segments.first().copied().unwrap_or(u64::MAX),
+                )?;
                 Ok(shelf)
             });
         }

@@ -29,6 +29,7 @@ pub mod record;
 pub mod report;
 pub mod retention;
 pub mod segment;
+mod shown;
 pub mod sled;
 pub mod sums;
 

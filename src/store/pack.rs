@@ -121,9 +121,9 @@ pub fn unpack(value: &[u8]) -> Result<Vec<Record>, StoreError> {
     let mut decoder = minicbor::Decoder::new(value);
     let mut records = Vec::new();
     while decoder.position() < value.len() {
-        let record = decoder
-            .decode()
-            .map_err(|error| StoreError::Damaged(format!("a pack of records is damaged: {error}")))?;
+        let record = decoder.decode().map_err(|error| {
+            StoreError::Damaged(format!("a pack of records is damaged: {error}"))
+        })?;
         records.push(record);
     }
     Ok(records)

@@ -140,10 +140,9 @@ impl<'a> Reporter<'a> {
     pub fn hours(&self) -> (u32, u32) {
         let hour = |unix_ms: u64| u32::try_from(unix_ms / super::HOUR_MS).unwrap_or(u32::MAX);
         let first = self.query.since.map_or(0, hour);
-        let beyond = self
-            .query
-            .until
-            .map_or(u32::MAX, |until| hour(until.saturating_add(super::HOUR_MS - 1)));
+        let beyond = self.query.until.map_or(u32::MAX, |until| {
+            hour(until.saturating_add(super::HOUR_MS - 1))
+        });
         (first, beyond)
     }
 

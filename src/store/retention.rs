@@ -112,8 +112,8 @@ impl Keeper {
             let live = shelf.packs.bytes.saturating_add(shelf.sums.bytes);
             let excess = live.saturating_sub(limits.live_bytes);
             if excess > 0 {
-                pruned |= drop_packs(shelf, &[0xFF; 8], excess)?
-                    || drop_sums(shelf, &[0xFF; 4], excess)?;
+                pruned |=
+                    drop_packs(shelf, &[0xFF; 8], excess)? || drop_sums(shelf, &[0xFF; 4], excess)?;
             }
 
             let forgotten = now.saturating_sub(REMEMBER_MS).to_be_bytes();
