@@ -113,10 +113,15 @@ impl<'a> Lookup<'a> {
             Err(refused) => {
                 let (message, expected) = match refused {
                     Refused::Because(why) => (format!("`{path}` {why}"), String::new()),
-                    Refused::Kind if matches!(raw, Raw::Text(_) | Raw::Word(_)) => (
-                        format!("`{path}` cannot be understood"),
-                        T::EXPECTED.to_owned(),
-                    ),
+                    Refused::Kind
+                        if matches!(raw, Raw::Word(_))
+                            || (T::IS_TEXT && matches!(raw, Raw::Text(_))) =>
+                    {
+                        (
+                            format!("`{path}` cannot be understood"),
+                            T::EXPECTED.to_owned(),
+                        )
+                    }
                     Refused::Kind => {
                         let expected = format!("{}, found {}", T::EXPECTED, raw.kind());
                         (format!("`{path}` has the wrong type"), expected)
@@ -141,7 +146,13 @@ impl<'a> Lookup<'a> {
             return Some((raw, Place::flag(&flag.flag, &flag.value), None));
         }
         let variable = variable_name(path);
-        if let Some(value) = self.layers.environment.get(&variable) {
+        // An empty variable is what a compose file makes of one that is not set.
+        let value = self
+            .layers
+            .environment
+            .get(&variable)
+            .filter(|value| !value.is_empty());
+        if let Some(value) = value {
             return Some((
                 Raw::Word(Cow::Borrowed(value)),
                 Place::variable(&variable, value),
@@ -336,7 +347,8 @@ impl<'a> Lookup<'a> {
             .collect();
         let mut problems = Vec::new();
         for (name, value) in self.layers.environment {
-            if !name.starts_with("TOLLGATE_")
+            if value.is_empty()
+                || !name.starts_with("TOLLGATE_")
                 || name == "TOLLGATE_CONFIG"
                 || known.contains_key(name)
             {

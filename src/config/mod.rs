@@ -95,7 +95,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// The user's file, if there is one.
     pub file: Option<PathBuf>,
-    /// Every effective value with its origin, in the order of the reference configuration.
+    /// Every effective value with its origin, section by section.
     pub values: Vec<Effective>,
     /// Every key that exists, also those without a value.
     pub known_keys: BTreeSet<String>,

@@ -97,6 +97,8 @@ pub(super) enum Refused {
 pub(super) trait Setting: Sized {
     /// What belongs there: `expected …`.
     const EXPECTED: &'static str;
+    /// Whether a file writes it as a text.
+    const IS_TEXT: bool = true;
     /// Stands in for a value that was refused; never reaches anyone.
     fn placeholder() -> Self;
     /// Reads a value.
@@ -109,6 +111,7 @@ pub(super) trait Setting: Sized {
 
 impl Setting for bool {
     const EXPECTED: &'static str = "expected true or false";
+    const IS_TEXT: bool = false;
     fn placeholder() -> Self {
         false
     }
@@ -124,6 +127,7 @@ impl Setting for bool {
 /// A count from 0 to 2³¹.
 impl Setting for usize {
     const EXPECTED: &'static str = "expected a whole number";
+    const IS_TEXT: bool = false;
     fn placeholder() -> Self {
         1
     }
@@ -284,22 +288,28 @@ impl Setting for http::Uri {
                 "must not have a query or a fragment".into(),
             ));
         }
-        let url: http::Uri = text
-            .trim_end_matches('/')
-            .parse()
-            .map_err(|_| Refused::Kind)?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
+        let (scheme, _) = text.split_once("://").unwrap_or(("", text));
+        if !["http", "https"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+        {
             return Err(Refused::Because(
                 "must begin with http:// or https://".into(),
             ));
         }
+        let url: http::Uri = text
+            .trim_end_matches('/')
+            .parse()
+            .map_err(|_| Refused::Kind)?;
         let authority = url.authority().map_or("", http::uri::Authority::as_str);
         if authority.contains('@') {
             return Err(Refused::Because(
                 "must not hold a user name or password".into(),
             ));
         }
-        if url.host().is_none_or(str::is_empty) || url.port().is_some_and(|port| port.as_u16() == 0)
+        if url.scheme().is_none()
+            || url.host().is_none_or(str::is_empty)
+            || url.port().is_some_and(|port| port.as_u16() == 0)
         {
             return Err(Refused::Kind);
         }
