@@ -4,6 +4,7 @@
 //! a mistake is told with file, line and key, all mistakes at once, and `tollgate check` can say where a value is from.
 
 mod build;
+mod choice;
 mod expand;
 mod layers;
 mod lookup;
@@ -12,6 +13,7 @@ mod problem;
 mod scalar;
 pub mod settings;
 mod source;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

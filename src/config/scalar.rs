@@ -1,4 +1,4 @@
-//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths and names of choices.
+//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths (choices: `choice`).
 //!
 //! A value from a file has TOML's type; one from a variable or a flag is only text and takes the type of its key.
 
@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
-
-use super::settings::{LogFormat, LogLevel};
-use crate::llm::wire::Dialect;
 
 /// A value as it was written, after `${…}` was replaced.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +49,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn text(&self) -> Option<&str> {
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Raw::Text(text) | Raw::Word(text) => Some(text),
             _ => None,
@@ -353,78 +351,5 @@ impl Setting for String {
     fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
         let text = raw.text().filter(|text| !text.is_empty());
         text.map(str::to_owned).ok_or(Refused::Kind)
-    }
-}
-
-/// Finds the choice of that name, in any case.
-fn choice<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, Refused> {
-    let text = raw.text().ok_or(Refused::Kind)?;
-    choices
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map(|(_, value)| *value)
-        .ok_or(Refused::Kind)
-}
-
-impl Setting for Dialect {
-    const EXPECTED: &'static str = "expected anthropic, openai, gemini or ollama";
-    fn placeholder() -> Self {
-        Dialect::OpenAi
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        let dialects = [
-            Dialect::Anthropic,
-            Dialect::OpenAi,
-            Dialect::Gemini,
-            Dialect::Ollama,
-        ];
-        choice(raw, &dialects.map(|dialect| (dialect.as_str(), dialect)))
-    }
-}
-
-impl Setting for LogLevel {
-    const EXPECTED: &'static str = "expected off, error, warn, info, debug or trace";
-    fn placeholder() -> Self {
-        LogLevel::Info
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        use LogLevel::{Debug, Error, Info, Off, Trace, Warn};
-        choice(
-            raw,
-            &[Off, Error, Warn, Info, Debug, Trace].map(|level| (level.as_str(), level)),
-        )
-    }
-}
-
-impl Setting for LogFormat {
-    const EXPECTED: &'static str = "expected text or json";
-    fn placeholder() -> Self {
-        LogFormat::Text
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        choice(
-            raw,
-            &[LogFormat::Text, LogFormat::Json].map(|format| (format.as_str(), format)),
-        )
-    }
-}
-
-/// What happens to requests when they cannot be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnFailure {
-    Refuse,
-    Pass,
-}
-
-impl Setting for OnFailure {
-    const EXPECTED: &'static str = "expected refuse or pass";
-    fn placeholder() -> Self {
-        OnFailure::Refuse
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        choice(
-            raw,
-            &[("refuse", OnFailure::Refuse), ("pass", OnFailure::Pass)],
-        )
     }
 }
