@@ -20,8 +20,8 @@ Exit codes:
   2  the command line or the configuration is wrong
   `run` passes on its command's code: 126 if it cannot be executed, 127 if there is none, 128 + n after signal n
 
-Settings come from the built-in default, one file, TOLLGATE_<SECTION>_<KEY> variables and flags, the later ones first.
-`tollgate check` shows them all.";
+Settings come from the built-in default, one file, TOLLGATE_<SECTION>_<KEY> variables and flags; each goes before those
+that are named before it. `tollgate check` shows them all.";
 
 /// A local rate-limiting proxy for LLM APIs: every request identified, admitted, metered and priced
 #[derive(Debug, Parser)]

@@ -1,5 +1,7 @@
-//! Tests of the library from outside: one module per feature, one test binary.
+//! Tests of the library and the binary from outside: one module per feature, one test binary.
 
 mod catalogue;
+mod cli_env;
+mod config;
 mod pricing;
 mod wire_samples;
