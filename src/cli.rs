@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::demo::DemoArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
 use crate::config::Override;
@@ -112,6 +113,8 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
 pub enum Command {
     /// Run the proxy; no configuration is needed
     Serve,
+    /// Run the proxy in front of a simulated provider with a little traffic: everything at work, without any API key
+    Demo(DemoArgs),
     /// Answer like Anthropic, OpenAI, Gemini and Ollama, without a model: for trying out, tests and benchmarks
     Simulate(SimulateArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy

@@ -3,12 +3,14 @@
 pub mod check;
 pub mod client_env;
 pub mod completions;
+pub mod demo;
 pub mod env;
 pub mod init;
 pub mod run;
 pub mod serve;
 pub mod session;
 pub mod simulate;
+mod traffic;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -25,6 +27,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let options = &cli.options;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(load(options)?.settings),
+        Command::Demo(args) => demo::run(&args, options),
         Command::Simulate(args) => simulate::run(args, options),
         Command::Run(args) => run::run(&args, options),
         Command::Env(args) => env::run(&args, options),
