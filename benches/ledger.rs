@@ -93,7 +93,10 @@ fn main() {
 
     let started = Instant::now();
     let (ledger, _) = Ledger::open(&settings, Arc::clone(&clock)).expect("a new ledger");
-    println!("fresh open                {:8.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "fresh open                {:8.1} ms",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     std::thread::sleep(Duration::from_millis(300));
     println!("resident, idle            {:8.1} MiB", memory("VmRSS"));
 
@@ -108,28 +111,45 @@ fn main() {
         book(&ledger, number);
     }
     let spent = started.elapsed().saturating_sub(making);
-    println!("begin + close             {:8.0} ns", spent.as_nanos() as f64 / first as f64);
+    println!(
+        "begin + close             {:8.0} ns",
+        spent.as_nanos() as f64 / first as f64
+    );
 
     let started = Instant::now();
     for number in first..total {
         book(&ledger, number);
         // As fast as the store takes over, in bursts: what a proxy can never exceed for long.
         if number % 20_000 == 0 {
-            ledger.report_blocking(Query::default()).expect("the store works");
+            ledger
+                .report_blocking(Query::default())
+                .expect("the store works");
         }
     }
-    let report = ledger.report_blocking(Query::default()).expect("the store works");
+    let report = ledger
+        .report_blocking(Query::default())
+        .expect("the store works");
     assert_eq!(report.total.requests, total);
     let rate = (total - first) as f64 / started.elapsed().as_secs_f64();
     println!("booked and imported       {rate:8.0} records/s");
-    println!("resident after            {:8.1} MiB (peak {:.1})", memory("VmRSS"), memory("VmHWM"));
+    println!(
+        "resident after            {:8.1} MiB (peak {:.1})",
+        memory("VmRSS"),
+        memory("VmHWM")
+    );
 
     let started = Instant::now();
     assert!(ledger.shutdown(patience));
-    println!("shutdown                  {:8.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "shutdown                  {:8.1} ms",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     drop(ledger);
     let store = settings.dir.join("store");
-    println!("store on disk             {:8.1} MiB", bytes_below(&store) as f64 / 1_048_576.0);
+    println!(
+        "store on disk             {:8.1} MiB",
+        bytes_below(&store) as f64 / 1_048_576.0
+    );
     let payload: usize = (0..100)
         .map(|number| minicbor::to_vec(record(number)).map_or(0, |bytes| bytes.len()))
         .sum();
@@ -137,11 +157,19 @@ fn main() {
 
     let started = Instant::now();
     let (ledger, _) = Ledger::open(&settings, clock).expect("its own ledger");
-    println!("reopen                    {:8.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "reopen                    {:8.1} ms",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     println!("resident after reopen     {:8.1} MiB", memory("VmRSS"));
     let started = Instant::now();
-    let report = ledger.report_blocking(Query::default()).expect("the store works");
+    let report = ledger
+        .report_blocking(Query::default())
+        .expect("the store works");
     assert_eq!(report.total.requests, total);
-    println!("report                    {:8.1} ms", started.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "report                    {:8.1} ms",
+        started.elapsed().as_secs_f64() * 1e3
+    );
     ledger.shutdown(patience);
 }

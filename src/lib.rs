@@ -12,6 +12,7 @@
 //! `policy` and `llm` are plain functions: no async, no clock, no random numbers, no logging. Time and chance come in
 //! as arguments; what to log or count comes out in the result.
 
+pub mod commands;
 pub mod config;
 pub mod llm;
 pub mod store;

@@ -172,7 +172,10 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
         let name = entry.map_err(read)?.file_name();
         let known = [IDENTITY, LOCK, RUNNING, JOURNAL, STORE]
             .iter()
-            .any(|ours| name.to_str().is_some_and(|name| name.trim_end_matches(".new") == *ours));
+            .any(|ours| {
+                name.to_str()
+                    .is_some_and(|name| name.trim_end_matches(".new") == *ours)
+            });
         if !known {
             return Err(OpenError::Foreign {
                 dir: dir.to_path_buf(),
@@ -299,9 +302,21 @@ mod tests {
     #[test]
     fn the_systems_refusals_say_how_to_mend_them() {
         for (kind, said, hint) in [
-            (io::ErrorKind::PermissionDenied, "no permission", "write permission"),
-            (io::ErrorKind::ReadOnlyFilesystem, "read-only", "writable file system"),
-            (io::ErrorKind::StorageFull, "the disk is full", "free some space"),
+            (
+                io::ErrorKind::PermissionDenied,
+                "no permission",
+                "write permission",
+            ),
+            (
+                io::ErrorKind::ReadOnlyFilesystem,
+                "read-only",
+                "writable file system",
+            ),
+            (
+                io::ErrorKind::StorageFull,
+                "the disk is full",
+                "free some space",
+            ),
             (io::ErrorKind::FileTooLarge, "file size limit", "ulimit -f"),
         ] {
             let error = OpenError::io("write", Path::new("/x/lock"), kind.into());

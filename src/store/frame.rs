@@ -150,7 +150,9 @@ mod tests {
 
     fn numbers(bytes: &[u8]) -> (Vec<u64>, Vec<Range<usize>>) {
         let mut found = Vec::new();
-        let damage = walk(bytes, |_, record, _| found.push(record.id.0 as u64 & 0xFFFF));
+        let damage = walk(bytes, |_, record, _| {
+            found.push(record.id.0 as u64 & 0xFFFF)
+        });
         (found, damage)
     }
 

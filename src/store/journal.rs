@@ -297,9 +297,9 @@ impl Journal {
             drop(waiting);
             if !self.stopping.load(Ordering::Relaxed) {
                 let active = self.active();
-                let paused = self.written.wait_timeout_while(active, pause, |_| {
-                    !self.stopping.load(Ordering::Relaxed)
-                });
+                let paused = self
+                    .written
+                    .wait_timeout_while(active, pause, |_| !self.stopping.load(Ordering::Relaxed));
                 drop(paused);
             }
             self.write_late();

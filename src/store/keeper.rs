@@ -17,8 +17,8 @@ use super::sums::{self, Group, PendingSums, Sum, SumsMark};
 use super::{WallClock, retention::Limits};
 use crate::units::RequestId;
 
-/// Packs written in one batch: 1 MiB.
-const BATCH_PACKS: usize = 256;
+/// Packs written in one batch: half a MiB.
+const BATCH_PACKS: usize = 512;
 
 /// A segment of this size is sealed at once, without waiting for its second to pass.
 pub const LARGE_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -273,7 +273,10 @@ impl Keeper {
                 let segments = self.journal.dir().list();
                 let segments =
                     segments.map_err(|error| StoreError::io("list the journal", &error))?;
-                check_continuity(shelf.applied(), segments.first().copied().unwrap_or(u64::MAX))?;
+                check_continuity(
+                    shelf.applied(),
+                    segments.first().copied().unwrap_or(u64::MAX),
+                )?;
                 Ok(shelf)
             });
         }

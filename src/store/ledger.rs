@@ -99,10 +99,7 @@ impl Ledger {
     /// # Errors
     ///
     /// When the directory is not ours, is held by another process, is damaged, or cannot be written. Nothing is erased.
-    pub fn open(
-        settings: &LedgerSettings,
-        clock: WallClock,
-    ) -> Result<(Self, Opened), OpenError> {
+    pub fn open(settings: &LedgerSettings, clock: WallClock) -> Result<(Self, Opened), OpenError> {
         let home = Home::open(&settings.dir)?;
         let store = home.store();
         let factory: StoreFactory =
@@ -255,7 +252,11 @@ impl Ledger {
     /// still journaled, and found by the next start. Returns false if that took longer than `patience`: nothing is lost
     /// then either, the next start does the rest.
     pub fn shutdown(&self, patience: Duration) -> bool {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let threads = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(Threads { sync, keep }) = threads else {
             return true;
         };
@@ -275,7 +276,12 @@ impl Ledger {
             }
             thread::sleep(Duration::from_millis(1));
         }
-        drop(self.home.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.home
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         true
     }
 }
@@ -294,7 +300,8 @@ fn start_threads(
         .name("ledger-sync".to_owned())
         .spawn(move || {
             synced.sync_until_stopped(interval, || {
-                if !tell.swap(true, Ordering::Relaxed) && commands.try_send(Command::Written).is_err()
+                if !tell.swap(true, Ordering::Relaxed)
+                    && commands.try_send(Command::Written).is_err()
                 {
                     tell.store(false, Ordering::Relaxed);
                 }

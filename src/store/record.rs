@@ -280,7 +280,10 @@ pub(super) mod priority_codec {
         e.u8(*priority as u8)?.ok()
     }
 
-    pub(in crate::store) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Priority, DecodeError> {
         let rank = usize::from(d.u8()?);
         Priority::ALL
             .get(rank)
@@ -308,7 +311,10 @@ pub(super) mod cost_codec {
         }
     }
 
-    pub(in crate::store) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Option<Cost>, DecodeError> {
         if d.datatype()? == Type::Null {
             d.null()?;
             return Ok(None);

@@ -15,7 +15,7 @@ use super::sums::{self, SumsMark};
 use crate::config::settings::LedgerSettings;
 
 /// Keys removed in one step.
-const STEP: usize = 64;
+const STEP: usize = 256;
 
 /// sled's files are this many times larger than what they hold (measured in `benches/ledger.rs`), so the bound for the
 /// store becomes a smaller bound for what is in it.
@@ -112,8 +112,8 @@ impl Keeper {
             let live = shelf.packs.bytes.saturating_add(shelf.sums.bytes);
             let excess = live.saturating_sub(limits.live_bytes);
             if excess > 0 {
-                pruned |= drop_packs(shelf, &[0xFF; 8], excess)?
-                    || drop_sums(shelf, &[0xFF; 4], excess)?;
+                pruned |=
+                    drop_packs(shelf, &[0xFF; 8], excess)? || drop_sums(shelf, &[0xFF; 4], excess)?;
             }
 
             let forgotten = now.saturating_sub(REMEMBER_MS).to_be_bytes();

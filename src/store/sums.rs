@@ -67,7 +67,8 @@ impl Group {
     /// The group that a record belongs to.
     pub fn of(record: &Record) -> Self {
         Self {
-            hour: u32::try_from(record.finished_unix_ms / HOUR_MS).map_or(LAST_HOUR, |hour| hour.min(LAST_HOUR)),
+            hour: u32::try_from(record.finished_unix_ms / HOUR_MS)
+                .map_or(LAST_HOUR, |hour| hour.min(LAST_HOUR)),
             session: record.session.clone(),
             agent: record.agent.clone(),
             key: record.key.clone(),
@@ -160,7 +161,8 @@ pub fn encode(group: &Group, sum: &Sum) -> Vec<u8> {
 ///
 /// When the bytes are no sum.
 pub fn decode(bytes: &[u8]) -> Result<(Group, Sum), StoreError> {
-    minicbor::decode(bytes).map_err(|error| StoreError::Damaged(format!("an hourly sum is damaged: {error}")))
+    minicbor::decode(bytes)
+        .map_err(|error| StoreError::Damaged(format!("an hourly sum is damaged: {error}")))
 }
 
 /// Beside the sums, in the same batches: how far they reach.
