@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::demo::DemoArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
+use crate::commands::usage::UsageArgs;
 use crate::config::Override;
 use crate::config::settings::LogFormat;
 use crate::units::Priority;
@@ -117,6 +118,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Answer like Anthropic, OpenAI, Gemini and Ollama, without a model: for trying out, tests and benchmarks
     Simulate(SimulateArgs),
+    /// Show what was used: by session, key, team, provider, model, task, day, …
+    Usage(UsageArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy
     Run(RunArgs),
     /// Print those base URLs as variables for the shell: eval "$(tollgate env -s docs -p low)"

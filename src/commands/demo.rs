@@ -14,6 +14,7 @@ use super::serve::{
     announce_in_ledger, gate, listen, local_address, runtime, serve_until, stop_signal,
 };
 use super::traffic;
+use super::usage::{self, Format};
 use crate::cli::Options;
 use crate::config::settings::Settings;
 use crate::failure::{Exit, Failure};
@@ -146,5 +147,5 @@ async fn show_once(gate: &Gate) -> Result<(), Failure> {
     };
     let report = gate.ledger.report(query).await;
     let report = report.map_err(|error| Failure::new("cannot read the ledger").because(error))?;
-    super::print(&format!("{}\n", super::usage::table(&report)))
+    super::print(&format!("{}\n", usage::render(&report, Format::Table)))
 }

@@ -101,7 +101,7 @@ pub(super) async fn run(proxy: SocketAddr) {
 }
 
 async fn act(actor: Actor, proxy: SocketAddr, client: Http) -> Infallible {
-    for count in 1.. {
+    for count in 1_u64.. {
         let mishap = count
             .is_multiple_of(actor.mishap.0)
             .then_some(actor.mishap.1);

@@ -3,5 +3,7 @@
 mod catalogue;
 mod cli_env;
 mod config;
+mod ledger;
+mod ledger_kill;
 mod pricing;
 mod wire_samples;
