@@ -3,7 +3,9 @@
 mod catalogue;
 mod cli_env;
 mod config;
+mod hide_usage;
 mod ledger;
 mod ledger_kill;
+mod meter;
 mod pricing;
 mod wire_samples;
