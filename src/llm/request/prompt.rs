@@ -193,7 +193,7 @@ impl<'a> Prompt<'a> {
     fn object(&mut self, cursor: &mut Cursor<'a>, depth: u32, of_message: bool) -> bool {
         let media_before = self.media();
         let (mut kind, mut mime, mut data) = ("", "", None);
-        let mut refers = false;
+        let (mut refers, mut refers_inside) = (false, false);
         cursor.open();
         while let Some(key) = cursor.key() {
             match (&*key, cursor.peek()) {
@@ -203,7 +203,11 @@ impl<'a> Prompt<'a> {
                 }
                 ("data", b'"') => data = Some(cursor.string()),
                 ("text", b'"') if of_message => self.user_text(cursor),
-                (key, _) => refers |= self.member(key, cursor, depth),
+                (key, first) => {
+                    let found = self.member(key, cursor, depth);
+                    refers |= found;
+                    refers_inside |= found && first == b'{';
+                }
             }
         }
         match data {
@@ -217,7 +221,10 @@ impl<'a> Prompt<'a> {
                 "image" | "image_url" | "input_image" | "computer_screenshot" => {
                     self.medium("image/", 0);
                 }
-                "document" | "input_file" | "file" => self.medium("application/", 0),
+                "document" | "input_file" => self.medium("application/", 0),
+                // OpenAI's block holds an object `file`; Anthropic's source of this type holds the id and says nothing
+                // of the kind, which is that of the block around it.
+                "file" if refers_inside => self.medium("application/", 0),
                 "input_audio" | "audio" | "audio_url" | "video" | "video_url" | "input_video" => {
                     self.medium("video/", 0);
                 }
