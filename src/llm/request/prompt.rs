@@ -5,7 +5,7 @@
 //! except names, ids and signatures; media payloads are counted apart; what has no fixed shape (tool arguments) counts
 //! with its punctuation, as the model reads that too.
 
-use super::cursor::{Cursor, unescaped_length};
+use super::cursor::Cursor;
 use crate::llm::estimate::PromptSize;
 
 /// Nesting beyond which a value is counted by its length only. Real content nests about eight deep.
@@ -144,8 +144,8 @@ impl<'a> Prompt<'a> {
     }
 
     fn user_text(&mut self, cursor: &mut Cursor<'a>) {
-        let text = cursor.string();
-        self.size.text_bytes += unescaped_length(text);
+        let (text, length) = cursor.measured_string();
+        self.size.text_bytes += length;
         self.texts.push(text);
     }
 
@@ -166,7 +166,7 @@ impl<'a> Prompt<'a> {
     fn value(&mut self, cursor: &mut Cursor<'a>, depth: u32) -> bool {
         match cursor.peek() {
             b'"' => {
-                self.size.text_bytes += unescaped_length(cursor.string());
+                self.size.text_bytes += cursor.measured_string().1;
                 false
             }
             b'{' | b'[' if depth >= MAX_DEPTH => {
@@ -201,7 +201,7 @@ impl<'a> Prompt<'a> {
                 ("media_type" | "mimeType" | "mime_type" | "format", b'"') => {
                     mime = cursor.string()
                 }
-                ("data", b'"') => data = Some(cursor.string()),
+                ("data", b'"') => data = Some(cursor.measured_string()),
                 ("text", b'"') if of_message => self.user_text(cursor),
                 (key, first) => {
                     let found = self.member(key, cursor, depth);
@@ -211,10 +211,10 @@ impl<'a> Prompt<'a> {
             }
         }
         match data {
-            Some(text) if kind == "text" || (mime.is_empty() && kind != "base64") => {
-                self.size.text_bytes += unescaped_length(text);
+            Some((_, length)) if kind == "text" || (mime.is_empty() && kind != "base64") => {
+                self.size.text_bytes += length;
             }
-            Some(payload) => self.medium(mime, payload.len()),
+            Some((payload, _)) => self.medium(mime, payload.len()),
             None if refers && !mime.is_empty() => self.medium(mime, 0),
             // The kind says what a link leads to; a payload inside has been counted where it stood.
             None if refers && self.media() == media_before => match kind {
