@@ -246,21 +246,19 @@ impl Record {
 mod id_codec {
     //! A request id as 16 bytes.
     use super::RequestId;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
+    use minicbor::{Decoder, Encoder, decode, encode};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(super) fn encode<C, W: encode::Write>(
         id: &RequestId,
         e: &mut Encoder<W>,
         _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
+    ) -> Result<(), encode::Error<W::Error>> {
         e.bytes(&id.0.to_be_bytes())?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<RequestId, DecodeError> {
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<RequestId, decode::Error> {
         let bytes = <[u8; 16]>::try_from(d.bytes()?)
-            .map_err(|_| DecodeError::message("request id is not 16 bytes"))?;
+            .map_err(|_| decode::Error::message("request id is not 16 bytes"))?;
         Ok(RequestId(u128::from_be_bytes(bytes)))
     }
 }
@@ -268,24 +266,22 @@ mod id_codec {
 mod priority_codec {
     //! A priority as its rank. An unknown rank is an error, not a guess.
     use super::Priority;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
+    use minicbor::{Decoder, Encoder, decode, encode};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(super) fn encode<C, W: encode::Write>(
         priority: &Priority,
         e: &mut Encoder<W>,
         _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
+    ) -> Result<(), encode::Error<W::Error>> {
         e.u8(*priority as u8)?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, DecodeError> {
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, decode::Error> {
         let rank = usize::from(d.u8()?);
         Priority::ALL
             .get(rank)
             .copied()
-            .ok_or_else(|| DecodeError::message("unknown priority"))
+            .ok_or_else(|| decode::Error::message("unknown priority"))
     }
 }
 
@@ -293,28 +289,26 @@ mod cost_codec {
     //! An optional amount: null, or atto-dollars as 16 bytes.
     use super::Cost;
     use minicbor::data::Type;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
+    use minicbor::{Decoder, Encoder, decode, encode};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(super) fn encode<C, W: encode::Write>(
         cost: &Option<Cost>,
         e: &mut Encoder<W>,
         _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
+    ) -> Result<(), encode::Error<W::Error>> {
         match cost {
             Some(cost) => e.bytes(&cost.attos().to_be_bytes())?.ok(),
             None => e.null()?.ok(),
         }
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, DecodeError> {
+    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, decode::Error> {
         if d.datatype()? == Type::Null {
             d.null()?;
             return Ok(None);
         }
         let bytes = <[u8; 16]>::try_from(d.bytes()?)
-            .map_err(|_| DecodeError::message("amount is not 16 bytes"))?;
+            .map_err(|_| decode::Error::message("amount is not 16 bytes"))?;
         Ok(Some(Cost::from_attos(i128::from_be_bytes(bytes))))
     }
 }
