@@ -8,4 +8,6 @@ mod ledger;
 mod ledger_kill;
 mod meter;
 mod pricing;
+mod request;
+mod request_properties;
 mod wire_samples;
