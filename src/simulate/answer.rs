@@ -23,7 +23,7 @@ pub(super) enum Content {
     /// In one piece, with its content type.
     Whole(&'static str, String),
     /// Frame by frame, with its content type.
-    Stream(&'static str, Frames),
+    Stream(&'static str, Box<Frames>),
 }
 
 const JSON: &str = "application/json";

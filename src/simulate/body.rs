@@ -58,7 +58,7 @@ pub(super) struct Streamed {
 #[derive(Debug)]
 pub(super) enum Source {
     /// Made as they are taken.
-    Frames(Frames),
+    Frames(Box<Frames>),
     /// A whole answer, taken in two halves: what is left, and the size of a half. For faults in answers that do not
     /// stream.
     Halves(Bytes, usize),

@@ -352,13 +352,13 @@ impl fmt::Debug for Frames {
 
 impl Frames {
     /// The stream of an answer in that dialect.
-    pub(super) fn new(reply: Reply, writer: impl Writer + 'static) -> Self {
-        let mut frames = Self {
+    pub(super) fn new(reply: Reply, writer: impl Writer + 'static) -> Box<Self> {
+        let mut frames = Box::new(Self {
             events: Events::of(&reply),
             reply,
             writer: Box::new(writer),
             queue: Queue::default(),
-        };
+        });
         frames.fill();
         frames
     }
