@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::behaviour::{CutBy, Fault};
 use super::encode::Encoder;
-use super::reply::{Frame, Frames};
+use super::frames::{Frame, Frames};
 use super::socket::ResetFlag;
 use super::stats::{Outcome, Ticket};
 

@@ -15,7 +15,7 @@ use super::behaviour::{Behaviour, Flavour};
 use super::body::SimulatedBody;
 use super::errors::Failure;
 use super::exchange::Exchange;
-use super::responses::Remembered;
+use super::remembered::Remembered;
 use super::route::{self, Recall, Route};
 use super::settings::SimulateSettings;
 use super::socket::ResetFlag;
