@@ -1219,20 +1219,13 @@ mod command {
     //! What `tollgate simulate` says when it cannot start.
 
     use clap::Parser;
-    use tollgate::commands::simulate::{SimulateArgs, run};
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: SimulateArgs,
-    }
+    use tollgate::cli::Cli;
+    use tollgate::commands::run;
 
     fn problem(arguments: &[&str]) -> String {
-        let arguments = std::iter::once(&"simulate").chain(arguments);
-        format!(
-            "{:#}",
-            run(Cli::try_parse_from(arguments).unwrap().args).unwrap_err()
-        )
+        let arguments = ["tollgate", "simulate"].iter().chain(arguments);
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        run(cli).unwrap_err().render(false)
     }
 
     #[test]
