@@ -20,15 +20,54 @@ pub(super) struct Count(pub(super) Option<u64>);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <&RawValue>::deserialize(deserializer)?.get();
-        // Some servers write counts as 12.0 or 1.2e3.
-        let whole = |number: &f64| *number >= 0.0 && number.fract() == 0.0 && *number < 1e15;
-        let float = || text.parse::<f64>().ok().filter(whole);
-        Ok(Count(
-            text.parse()
-                .ok()
-                .or_else(|| float().map(|number| number as u64)),
-        ))
+        deserializer.deserialize_any(Counting)
+    }
+}
+
+/// The visitor behind [`Count`].
+struct Counting;
+
+impl<'de> Visitor<'de> for Counting {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a count")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+        Ok(Count(Some(count)))
+    }
+
+    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
+        Ok(Count(u64::try_from(count).ok()))
+    }
+
+    /// Some servers write counts as 12.0 or 1.2e3.
+    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+        let whole = count >= 0.0 && count.fract() == 0.0 && count < 1e15;
+        Ok(Count(whole.then_some(count as u64)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Count(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Count(None))
     }
 }
 

@@ -127,8 +127,22 @@ struct Scanner {
     progress: Progress,
 }
 
+/// Largest whole answer, in bytes, that is kept and read at its end; larger ones are pruned while they come.
+const SMALL_ANSWER: usize = 64 * 1024;
+
+/// Whether an answer is one object. A list of parts is read part by part, for what it tells until it breaks off.
+fn begins_object(kept: &[u8], bytes: &[u8]) -> bool {
+    let first = kept
+        .iter()
+        .chain(bytes)
+        .find(|byte| !byte.is_ascii_whitespace());
+    first.is_none_or(|first| *first == b'{')
+}
+
 /// The state of splitting the body into documents.
 enum Scan {
+    /// A whole answer, or a list of parts: kept as it is while it is small.
+    Small(Vec<u8>),
     Json(Pruner),
     Sse(Lines, Events),
     JsonLines(Lines, Option<Box<Pruner>>),
@@ -138,7 +152,7 @@ enum Scan {
 impl Scanner {
     fn new(endpoint: Endpoint, framing: Framing, reader: Option<Reader>) -> Self {
         let framing = match framing {
-            Framing::Json => Scan::Json(Pruner::new()),
+            Framing::Json => Scan::Small(Vec::new()),
             Framing::Sse => Scan::Sse(Lines::default(), Events::new()),
             Framing::JsonLines => Scan::JsonLines(Lines::default(), None),
             // Stored batch results may come as a plain download.
@@ -174,6 +188,17 @@ impl Scanner {
                 lines.feed(bytes, |piece| events.take(piece, |data| sink.event(data)));
             }
             Scan::JsonLines(lines, pruner) => lines.feed(bytes, |piece| sink.line(piece, pruner)),
+            Scan::Small(kept)
+                if kept.len() + bytes.len() <= SMALL_ANSWER && begins_object(kept, bytes) =>
+            {
+                kept.extend_from_slice(bytes);
+            }
+            Scan::Small(kept) => {
+                let mut pruner = Pruner::new();
+                sink.documents(&mut pruner, kept);
+                sink.documents(&mut pruner, bytes);
+                self.framing = Scan::Json(pruner);
+            }
             Scan::Json(pruner) => sink.documents(pruner, bytes),
             Scan::Opaque => self.reading.unreadable |= !bytes.is_empty(),
         }
@@ -196,6 +221,11 @@ impl Scanner {
                 events.finish(|data| sink.event(data));
             }
             Scan::JsonLines(lines, pruner) => lines.finish(|piece| sink.line(piece, pruner)),
+            Scan::Small(kept) if kept.trim_ascii().is_empty() => {}
+            Scan::Small(kept) => {
+                let kept = std::mem::take(kept);
+                sink.document(&kept, Shape::Whole);
+            }
             Scan::Json(pruner) if !pruner.at_rest() => sink.broken(),
             Scan::Json(_) | Scan::Opaque => {}
         }

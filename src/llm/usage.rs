@@ -9,52 +9,77 @@
 pub struct Usage {
     /// All prompt tokens: uncached, read from a cache and written to one.
     #[n(0)]
+    #[cbor(default, skip_if = "is_zero")]
     pub input: u64,
     /// Part of `input` that was read from the provider's prompt cache.
     #[n(1)]
+    #[cbor(default, skip_if = "is_zero")]
     pub cached_read: u64,
     /// Part of `input` that was written to the provider's prompt cache, whatever its life.
     #[n(2)]
+    #[cbor(default, skip_if = "is_zero")]
     pub cache_write: u64,
     /// Part of `cache_write` that lives an hour (Anthropic).
     #[n(3)]
+    #[cbor(default, skip_if = "is_zero")]
     pub cache_write_1h: u64,
     /// Part of `cache_write` that lives twelve hours (OpenAI).
     #[n(4)]
+    #[cbor(default, skip_if = "is_zero")]
     pub cache_write_12h: u64,
     /// All tokens that the model wrote, reasoning included.
     #[n(5)]
+    #[cbor(default, skip_if = "is_zero")]
     pub output: u64,
     /// Part of `output` spent on reasoning.
     #[n(6)]
+    #[cbor(default, skip_if = "is_zero")]
     pub reasoning: u64,
     /// Part of `input` that is audio.
     #[n(7)]
+    #[cbor(default, skip_if = "is_zero")]
     pub audio_in: u64,
     /// Part of `audio_in` that was read from a cache.
     #[n(8)]
+    #[cbor(default, skip_if = "is_zero")]
     pub audio_cached: u64,
     /// Part of `output` that is audio.
     #[n(9)]
+    #[cbor(default, skip_if = "is_zero")]
     pub audio_out: u64,
     /// Part of `input` that is images.
     #[n(10)]
+    #[cbor(default, skip_if = "is_zero")]
     pub image_in: u64,
     /// Part of `image_in` that was read from a cache.
     #[n(11)]
+    #[cbor(default, skip_if = "is_zero")]
     pub image_cached: u64,
     /// Part of `output` that is images.
     #[n(12)]
+    #[cbor(default, skip_if = "is_zero")]
     pub image_out: u64,
     /// Part of `input` that is video.
     #[n(13)]
+    #[cbor(default, skip_if = "is_zero")]
     pub video_in: u64,
     /// Web searches that the provider ran, each with a fee of its own.
     #[n(14)]
+    #[cbor(default, skip_if = "is_zero")]
     pub web_searches: u64,
     /// Part of `output` that is video.
     #[n(15)]
+    #[cbor(default, skip_if = "is_zero")]
     pub video_out: u64,
+}
+
+/// Most counts of most requests are zero; those are left out of what is written down.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the encoder hands out references"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Usage {

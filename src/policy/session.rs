@@ -223,7 +223,16 @@ struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        // Digests are cut to 8 bytes; the formatter takes much longer for each byte than this does for all.
+        let mut text = [0_u8; 16];
+        let digits = text.chunks_exact_mut(2).zip(self.0);
+        let written = digits.len() * 2;
+        for (pair, byte) in digits {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text[..written]).expect("hex digits are ASCII"))
     }
 }
 

@@ -107,6 +107,7 @@ pub struct Record {
     pub id: RequestId,
     /// Unix milliseconds at which it was booked; 0 while it is open.
     #[n(1)]
+    #[cbor(default, skip_if = "is_zero")]
     pub finished_unix_ms: u64,
     /// The session that is charged.
     #[n(2)]
@@ -182,25 +183,40 @@ pub struct Record {
     pub attempts: u32,
     /// Microseconds spent waiting in line.
     #[n(25)]
+    #[cbor(default, skip_if = "is_zero")]
     pub queued_us: u64,
     /// Microseconds of tollgate's own work before sending and before passing on the answer's head.
     #[n(26)]
+    #[cbor(default, skip_if = "is_zero")]
     pub added_us: u64,
     /// Microseconds from the request's arrival to the first byte of the answer's body; 0 if none came.
     #[n(27)]
+    #[cbor(default, skip_if = "is_zero")]
     pub first_byte_us: u64,
     /// Microseconds from the request's arrival to its end.
     #[n(28)]
+    #[cbor(default, skip_if = "is_zero")]
     pub total_us: u64,
     /// Bytes of the request's body.
     #[n(29)]
+    #[cbor(default, skip_if = "is_zero")]
     pub request_bytes: u64,
     /// Bytes of the answer's body that went to the client.
     #[n(30)]
+    #[cbor(default, skip_if = "is_zero")]
     pub response_bytes: u64,
     /// The provider's id of background work, by which it is booked once.
     #[n(31)]
     pub answer_id: Option<String>,
+}
+
+/// What is zero is left out of what is written down.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the encoder hands out references"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Record {
