@@ -1,6 +1,6 @@
 //! Background answers are fetched as often as a client likes, and booked once.
 //!
-//! Keeps hashes of the answers' ids, of the last day and bounded in number. Ids are never stored here themselves.
+//! Keeps hashes of the answers' ids, of the last weeks and bounded in number. Ids are never stored here themselves.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 use super::record::{Outcome, Record};
 use crate::llm::usage::Provenance;
 
-/// How long a booked answer is remembered, in milliseconds.
-pub const REMEMBER_MS: u64 = 24 * super::HOUR_MS;
+/// How long a booked answer is remembered, in milliseconds: Anthropic keeps a batch's results for 29 days, OpenAI a
+/// response for 30.
+pub const REMEMBER_MS: u64 = 35 * 24 * super::HOUR_MS;
 
 /// How many answers are remembered: 16 bytes each, twice.
 const MAX_ANSWERS: usize = 65_536;

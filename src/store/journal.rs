@@ -39,7 +39,10 @@ struct Active {
     /// Closing frames that were given up; on the next start these requests are found as interrupted.
     lost: u64,
     /// What the disk said last, until it takes a frame again.
+    /// Why the last write failed.
     failure: Option<String>,
+    /// Why the last sync failed.
+    sync_failure: Option<String>,
 }
 
 /// How the journal is doing.
@@ -66,6 +69,9 @@ pub struct Journal {
     /// Segments pile up because the store takes none: no new requests.
     stalled: AtomicBool,
 }
+
+/// How often a disk that took nothing is tried again.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 impl Active {
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
@@ -123,6 +129,7 @@ impl Journal {
                 late: VecDeque::new(),
                 lost: 0,
                 failure: None,
+                sync_failure: None,
             }),
             written: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -179,7 +186,7 @@ impl Journal {
         drop(active);
         if let Err(error) = file.sync() {
             let mut active = self.active();
-            active.failure = Some(error.to_string());
+            active.sync_failure = Some(error.to_string());
             self.mark_dirty(active);
         }
     }
@@ -208,6 +215,21 @@ impl Journal {
         }
     }
 
+    /// After a failed write, looks whether the disk takes something again. Without it a ledger that refuses requests
+    /// would never see the write that could clear its failure.
+    fn probe(&self) {
+        let mut active = self.active();
+        if active.failure.is_none() {
+            return;
+        }
+        const ROOM: [u8; 4096] = [0; 4096];
+        let has_room = matches!(active.file.append(&ROOM), Ok(written) if written == ROOM.len());
+        active.torn = active.file.truncate(active.length).is_err();
+        if has_room && !active.torn {
+            active.failure = None;
+        }
+    }
+
     /// Makes everything written so far survive a power cut.
     ///
     /// # Errors
@@ -219,11 +241,11 @@ impl Journal {
             active.dirty = false;
             Arc::clone(&active.file)
         };
-        file.sync().inspect_err(|error| {
-            let mut active = self.active();
-            active.failure = Some(error.to_string());
-            active.dirty = true;
-        })
+        let synced = file.sync();
+        let mut active = self.active();
+        active.sync_failure = synced.as_ref().err().map(ToString::to_string);
+        active.dirty |= synced.is_err();
+        synced
     }
 
     /// Seals the active segment and starts the next one, if there is news in it. Only the ledger thread calls it.
@@ -254,7 +276,7 @@ impl Journal {
             std::mem::replace(&mut active.file, file)
         };
         if let Err(error) = old.sync() {
-            self.active().failure = Some(error.to_string());
+            self.active().sync_failure = Some(error.to_string());
         }
         Ok(Some(sealed))
     }
@@ -278,7 +300,10 @@ impl Journal {
     pub fn health(&self) -> JournalHealth {
         let active = self.active();
         JournalHealth {
-            failure: active.failure.clone(),
+            failure: active
+                .failure
+                .clone()
+                .or_else(|| active.sync_failure.clone()),
             late: active.late.len(),
             lost: active.lost,
         }
@@ -292,9 +317,17 @@ impl Journal {
         loop {
             let active = self.active();
             let waiting = self.written.wait_while(active, |active| {
-                !active.dirty && active.late.is_empty() && !self.stopping.load(Ordering::Relaxed)
+                !active.dirty
+                    && active.late.is_empty()
+                    && active.failure.is_none()
+                    && !self.stopping.load(Ordering::Relaxed)
             });
-            drop(waiting);
+            let failing = waiting.map_or(false, |active| active.failure.is_some());
+            let pause = if failing {
+                PROBE_EVERY.max(pause)
+            } else {
+                pause
+            };
             if !self.stopping.load(Ordering::Relaxed) {
                 let active = self.active();
                 let paused = self
@@ -303,6 +336,7 @@ impl Journal {
                 drop(paused);
             }
             self.write_late();
+            self.probe();
             // A failure is kept for `health`, and the next round tries again.
             self.sync().ok();
             written();
