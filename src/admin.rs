@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::proxy::{AnswerBody, Gate};
-use crate::store::report::Query;
+use crate::store::query::Query;
 use crate::units::RequestId;
 
 type Answer = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
@@ -47,7 +47,9 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
     }
     Some(Box::pin(async {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         response
     }))
 }
@@ -67,13 +69,18 @@ fn welcome(gate: &Gate) -> String {
 
 /// Ready means: requests will be served. A ledger that cannot be written, or a process on its way out, is not ready.
 fn ready(gate: &Gate) -> Response<AnswerBody> {
-    let ledger = gate.ledger.health();
-    let ok = !gate.is_draining() && (ledger.is_writable() || gate.settings.ledger.pass_on_failure);
-    let status = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let journal = gate.ledger.health().journal;
+    let writable = journal.failure.is_none();
+    let ok = !gate.is_draining() && (writable || gate.settings.ledger.pass_on_failure);
+    let status = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = serde_json::json!({
         "ready": ok,
         "draining": gate.is_draining(),
-        "ledger": {"writable": ledger.is_writable(), "problem": ledger.problem()},
+        "ledger": {"writable": writable, "problem": journal.failure},
     });
     AnswerBody::response(status, JSON, body.to_string())
 }
@@ -81,25 +88,41 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
 /// Encoding many series takes milliseconds, so it is not done on a thread that serves requests.
 async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
     let encoded = tokio::task::spawn_blocking(move || {
-        let now = gate.clock.unix_ms();
-        let age = Duration::from_millis(now.saturating_sub(gate.catalogue.as_of_unix_ms()));
-        let health = gate.ledger.health();
-        gate.metrics.observe_now(age, health.disk_bytes(), health.is_writable());
+        gate.metrics
+            .observe_now(catalogue_age(&gate), &gate.ledger.health());
         gate.metrics.encode()
     });
     match encoded.await {
-        Ok(text) => AnswerBody::response(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be encoded"),
+        Ok(text) => AnswerBody::response(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            text,
+        ),
+        Err(_) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be encoded",
+        ),
     }
 }
 
+/// How old the prices are, counted from the beginning of their day in UTC.
+fn catalogue_age(gate: &Gate) -> Duration {
+    let day = gate.catalogue.as_of().to_zoned(jiff::tz::TimeZone::UTC);
+    let since = day.map_or(0, |day| day.timestamp().as_millisecond());
+    Duration::from_millis(
+        gate.clock
+            .unix_ms()
+            .saturating_sub(u64::try_from(since).unwrap_or(0)),
+    )
+}
+
 async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
-    let query = match Query::from_query_string(query, gate.clock.unix_ms()) {
+    let query = match Query::from_query_string(query) {
         Ok(query) => query,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     match gate.ledger.report(query).await {
-        Ok(report) => AnswerBody::response(StatusCode::OK, JSON, report.to_json()),
+        Ok(report) => json(&report),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
@@ -110,16 +133,30 @@ async fn one_request(gate: &Gate, id: &str) -> Response<AnswerBody> {
         Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("{error}")),
     };
     match gate.ledger.find(id).await {
-        Ok(Some(record)) => AnswerBody::response(StatusCode::OK, JSON, record.to_json()),
+        Ok(Some(record)) => json(&record.shown()),
         Ok(None) => problem(StatusCode::NOT_FOUND, "no such request in the ledger (yet)"),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 
+fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
+    match serde_json::to_string(value) {
+        Ok(text) => AnswerBody::response(StatusCode::OK, JSON, text),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
 fn not_found() -> Response<AnswerBody> {
-    problem(StatusCode::NOT_FOUND, "no such address; known here: /api/v1/usage, /api/v1/requests/ID")
+    problem(
+        StatusCode::NOT_FOUND,
+        "no such address; known here: /api/v1/usage, /api/v1/requests/ID",
+    )
 }
 
 fn problem(status: StatusCode, message: &str) -> Response<AnswerBody> {
-    AnswerBody::response(status, JSON, serde_json::json!({"error": {"message": message}}).to_string())
+    AnswerBody::response(
+        status,
+        JSON,
+        serde_json::json!({"error": {"message": message}}).to_string(),
+    )
 }

@@ -62,8 +62,8 @@ fn table_report(loaded: &Loaded) -> String {
             settings.classify.priority_rules.len(),
             "[[classify.priority]]",
         ),
-        (settings.classify.task_rules.len(), "[[classify.task]]"),
-        (settings.model_overrides.len(), "[[models]]"),
+        (settings.classify.tasks.tasks.len(), "[[classify.task]]"),
+        (settings.models.len(), "[[models]]"),
     ] {
         if count > 0 {
             report += &format!("{blocks}: {count}\n");
@@ -99,8 +99,8 @@ fn json_report(loaded: &Loaded) -> String {
         "values": values,
         "blocks": {
             "classify.priority": settings.classify.priority_rules.len(),
-            "classify.task": settings.classify.task_rules.len(),
-            "models": settings.model_overrides.len(),
+            "classify.task": settings.classify.tasks.tasks.len(),
+            "models": settings.models.len(),
         },
     });
     format!("{report:#}\n")

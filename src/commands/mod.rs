@@ -6,6 +6,7 @@ pub mod completions;
 pub mod env;
 pub mod init;
 pub mod run;
+pub mod serve;
 pub mod session;
 
 use std::io::{ErrorKind, Write as _};
@@ -22,10 +23,7 @@ use crate::failure::Failure;
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let options = &cli.options;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => {
-            load(options)?;
-            Err(Failure::new("this build has no proxy"))
-        }
+        Command::Serve => serve::run(load(options)?.settings),
         Command::Run(args) => run::run(&args, options),
         Command::Env(args) => env::run(&args, options),
         Command::Check(args) => check::run(&args, options),

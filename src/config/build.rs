@@ -11,6 +11,7 @@ use super::settings::{
 };
 use super::source::Place;
 use crate::llm::wire::Dialect;
+use crate::policy::task::{TaskDetector, TaskRule, TaskRules};
 
 /// First segments of paths that mean something else, so no provider can have them as its name.
 const RESERVED: [&str; 28] = [
@@ -60,10 +61,32 @@ pub(super) fn settings(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)
         },
         classify: ClassifySettings {
             priority_rules: lookup.ask_tables("classify.priority"),
-            task_rules: lookup.ask_tables("classify.task"),
+            tasks: task_rules(lookup),
         },
-        model_overrides: lookup.ask_tables("models"),
+        models: lookup.ask_tables("models"),
     }
+}
+
+/// The user's tasks in place of the built-in ones, if there are any.
+fn task_rules(lookup: &mut Lookup<'_>) -> TaskRules {
+    let built_in = TaskRules::default();
+    let tasks: Vec<TaskRule> = lookup.ask_tables("classify.task");
+    let rules = if tasks.is_empty() {
+        built_in
+    } else {
+        TaskRules { tasks, ..built_in }
+    };
+    if let Err(problem) = TaskDetector::new(&rules) {
+        let place = lookup.place("classify.task");
+        let help = "a task is a name, the single words that speak for it, and whether even a short request is demanding";
+        lookup.object(
+            place,
+            "classify.task",
+            format!("`classify.task` cannot be used: {problem}"),
+            help,
+        );
+    }
+    rules
 }
 
 fn limit(lookup: &mut Lookup<'_>, path: &str) -> Duration {

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::priority::PriorityRule;
+use crate::policy::task::TaskRules;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -22,8 +24,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// How requests get their priority and task when their client names none.
     pub classify: ClassifySettings,
-    /// The `[[models]]` blocks as they were written: prices that go before the catalogue's.
-    pub model_overrides: Vec<toml::Table>,
+    /// The `[[models]]` blocks: prices that go before the catalogue's.
+    pub models: Vec<ModelEntry>,
 }
 
 /// How clients are served.
@@ -166,6 +168,6 @@ impl LogFormat {
 pub struct ClassifySettings {
     /// Rules for the priority; the first that matches decides.
     pub priority_rules: Vec<PriorityRule>,
-    /// The `[[classify.task]]` blocks as they were written.
-    pub task_rules: Vec<toml::Table>,
+    /// Rules for the task.
+    pub tasks: TaskRules,
 }

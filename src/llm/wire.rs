@@ -104,6 +104,29 @@ pub enum Billing {
 }
 
 impl Endpoint {
+    /// The dialect that its clients speak, whoever the provider is; `None` where the path does not tell.
+    pub const fn dialect(self) -> Option<Dialect> {
+        match self {
+            Endpoint::Messages | Endpoint::CountTokens | Endpoint::BatchResults => {
+                Some(Dialect::Anthropic)
+            }
+            Endpoint::ChatCompletions
+            | Endpoint::Responses
+            | Endpoint::ResponseFetch
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Images
+            | Endpoint::Audio => Some(Dialect::OpenAi),
+            Endpoint::GenerateContent | Endpoint::GeminiCountTokens | Endpoint::EmbedContent => {
+                Some(Dialect::Gemini)
+            }
+            Endpoint::OllamaChat | Endpoint::OllamaGenerate | Endpoint::OllamaEmbed => {
+                Some(Dialect::Ollama)
+            }
+            Endpoint::Other => None,
+        }
+    }
+
     /// How requests to it are billed.
     pub const fn billing(self) -> Billing {
         match self {

@@ -1,179 +1,291 @@
-//! Which priority a request gets when its client names none: the first rule of the config whose conditions all hold.
+//! Decides how urgent a request is.
 //!
-//! A condition is a text with `*` for anything. A condition that is not there always holds; one about a fact that the
-//! request does not have (no agent, no task) never does. Upper and lower case are the same.
+//! First that is there: the header, the path tag, the key's or team's default, the first of the config's rules whose
+//! conditions all hold, `normal`.
 
-use serde::{Deserialize, Deserializer, de};
+use http::HeaderMap;
+use serde::{Deserialize, Deserializer};
 
+use super::explicit::{self, HeaderError, Rule};
 use crate::units::Priority;
 
-/// A text in which `*` stands for any run of characters, also none.
+/// The header that names the priority.
+pub const PRIORITY_HEADER: &str = "x-tollgate-priority";
+
+/// Gives a priority to requests on which all of its conditions hold; without any, to every request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriorityRule {
+    /// What such requests get.
+    #[serde(deserialize_with = "priority_by_name")]
+    pub priority: Priority,
+    /// The session.
+    pub session: Option<Pattern>,
+    /// The agent inside the session; does not hold where none is stated.
+    pub agent: Option<Pattern>,
+    /// The User-Agent header.
+    pub user_agent: Option<Pattern>,
+    /// The provider.
+    pub provider: Option<Pattern>,
+    /// The requested model.
+    pub model: Option<Pattern>,
+    /// The task.
+    pub task: Option<Pattern>,
+    /// The client's key: its name, or its fingerprint.
+    pub key: Option<Pattern>,
+}
+
+/// What rules can ask about. What is not known is `None`, and no condition on it holds.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "the fields are those of PriorityRule")]
+pub struct Facts<'a> {
+    pub session: Option<&'a str>,
+    pub agent: Option<&'a str>,
+    pub user_agent: Option<&'a str>,
+    pub provider: Option<&'a str>,
+    pub model: Option<&'a str>,
+    pub task: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+/// How a priority was told, most trusted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrioritySource {
+    /// The header `x-tollgate-priority`.
+    Header,
+    /// The tag in front of the path.
+    Path,
+    /// The key's or its team's default.
+    Key,
+    /// The config's rule with this index.
+    Rule(usize),
+    /// Nothing told it.
+    Default,
+}
+
+/// Decides the priority.
+///
+/// `tag` is the one in front of the path, `key_default` the key's or team's.
+///
+/// # Errors
+///
+/// The header `x-tollgate-priority` is repeated or names no priority.
+pub fn decide(
+    headers: &HeaderMap,
+    tag: Option<Priority>,
+    key_default: Option<Priority>,
+    rules: &[PriorityRule],
+    facts: &Facts<'_>,
+) -> Result<(Priority, PrioritySource), HeaderError> {
+    if let Some(name) = explicit::value(headers, PRIORITY_HEADER)? {
+        let priority = name.parse().map_err(|_| HeaderError {
+            header: PRIORITY_HEADER,
+            rule: Rule::Priority,
+        })?;
+        return Ok((priority, PrioritySource::Header));
+    }
+    if let Some(priority) = tag {
+        return Ok((priority, PrioritySource::Path));
+    }
+    if let Some(priority) = key_default {
+        return Ok((priority, PrioritySource::Key));
+    }
+    let rule = rules.iter().enumerate().find(|(_, rule)| rule.holds(facts));
+    Ok(rule.map_or(
+        (Priority::Normal, PrioritySource::Default),
+        |(index, rule)| (rule.priority, PrioritySource::Rule(index)),
+    ))
+}
+
+impl PriorityRule {
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        [
+            (&self.session, facts.session),
+            (&self.agent, facts.agent),
+            (&self.user_agent, facts.user_agent),
+            (&self.provider, facts.provider),
+            (&self.model, facts.model),
+            (&self.task, facts.task),
+            (&self.key, facts.key),
+        ]
+        .into_iter()
+        .all(|(condition, fact)| {
+            condition
+                .as_ref()
+                .is_none_or(|pattern| fact.is_some_and(|text| pattern.matches(text)))
+        })
+    }
+}
+
+/// A text in which `*` stands for any number of characters; letters match in either case (ASCII).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Makes a pattern; every text is one.
+    /// Makes a pattern.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The pattern as it was written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether the whole text fits the pattern. Takes time proportional to the product of the lengths at worst.
+    /// Whether the whole text is as the pattern says. Never slower than the product of both lengths.
     pub fn matches(&self, text: &str) -> bool {
         let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
         let (mut p, mut t) = (0, 0);
-        // Where the last `*` was, and how far the text was when it was met: on a mismatch it swallows one byte more.
-        let mut star: Option<(usize, usize)> = None;
+        // Where to go on if a later part does not fit: the last star, one more byte taken by it.
+        let mut retry = None;
         while t < text.len() {
-            if p < pattern.len() && pattern[p] == b'*' {
-                star = Some((p, t));
-                p += 1;
-            } else if p < pattern.len() && pattern[p].eq_ignore_ascii_case(&text[t]) {
-                p += 1;
-                t += 1;
-            } else if let Some((at, swallowed)) = star {
-                star = Some((at, swallowed + 1));
-                p = at + 1;
-                t = swallowed + 1;
-            } else {
-                return false;
+            match pattern.get(p) {
+                Some(b'*') => {
+                    retry = Some((p, t));
+                    p += 1;
+                }
+                Some(byte) if byte.eq_ignore_ascii_case(&text[t]) => {
+                    p += 1;
+                    t += 1;
+                }
+                _ => {
+                    let Some((star, taken)) = retry else {
+                        return false;
+                    };
+                    retry = Some((star, taken + 1));
+                    p = star + 1;
+                    t = taken + 1;
+                }
             }
         }
         pattern[p..].iter().all(|byte| *byte == b'*')
     }
 }
 
-/// What the rules look at.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Facts<'a> {
-    /// The session that is charged.
-    pub session: &'a str,
-    /// The agent inside the session.
-    pub agent: Option<&'a str>,
-    /// The `user-agent` header.
-    pub user_agent: Option<&'a str>,
-    /// The provider's name in the config.
-    pub provider: &'a str,
-    /// The model that the client asks for.
-    pub model: Option<&'a str>,
-    /// The kind of work.
-    pub task: Option<&'a str>,
-    /// The client's key, by its name or fingerprint.
-    pub key: Option<&'a str>,
-}
-
-/// One `[[classify.priority]]` rule.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PriorityRule {
-    /// Condition on the session.
-    pub session: Option<Pattern>,
-    /// Condition on the agent.
-    pub agent: Option<Pattern>,
-    /// Condition on the `user-agent` header.
-    pub user_agent: Option<Pattern>,
-    /// Condition on the provider's name.
-    pub provider: Option<Pattern>,
-    /// Condition on the requested model.
-    pub model: Option<Pattern>,
-    /// Condition on the kind of work.
-    pub task: Option<Pattern>,
-    /// Condition on the client's key.
-    pub key: Option<Pattern>,
-    /// What the request gets.
-    #[serde(deserialize_with = "priority_name")]
-    pub priority: Priority,
-}
-
-fn priority_name<'de, D: Deserializer<'de>>(name: D) -> Result<Priority, D::Error> {
-    String::deserialize(name)?
-        .parse()
-        .map_err(de::Error::custom)
-}
-
-impl PriorityRule {
-    /// Whether every condition holds.
-    pub fn matches(&self, facts: &Facts<'_>) -> bool {
-        let holds = |condition: &Option<Pattern>, fact: Option<&str>| match (condition, fact) {
-            (None, _) => true,
-            (Some(pattern), Some(fact)) => pattern.matches(fact),
-            (Some(_), None) => false,
-        };
-        holds(&self.session, Some(facts.session))
-            && holds(&self.agent, facts.agent)
-            && holds(&self.user_agent, facts.user_agent)
-            && holds(&self.provider, Some(facts.provider))
-            && holds(&self.model, facts.model)
-            && holds(&self.task, facts.task)
-            && holds(&self.key, facts.key)
-    }
-}
-
-/// The priority of the first rule that matches.
-pub fn first_match(rules: &[PriorityRule], facts: &Facts<'_>) -> Option<Priority> {
-    rules
-        .iter()
-        .find(|rule| rule.matches(facts))
-        .map(|rule| rule.priority)
+fn priority_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Priority, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
 
-    fn rule(text: &str) -> PriorityRule {
-        toml::from_str(text).expect("a rule")
+    #[derive(Deserialize)]
+    struct File {
+        rule: Vec<PriorityRule>,
+    }
+
+    fn rules() -> Vec<PriorityRule> {
+        let file: File = toml::from_str(
+            r#"
+            [[rule]]
+            priority = "high"
+            session = "prod-*"
+            model = "*opus*"
+            [[rule]]
+            priority = "Low"
+            user_agent = "aider/*"
+            [[rule]]
+            priority = "critical"
+            agent = "*"
+            "#,
+        )
+        .expect("rules");
+        file.rule
+    }
+
+    fn by_rules(facts: Facts<'_>) -> (Priority, PrioritySource) {
+        decide(&HeaderMap::new(), None, None, &rules(), &facts).expect("no header")
     }
 
     #[test]
-    fn a_star_stands_for_any_run_of_characters() {
-        for (pattern, text, fits) in [
-            ("claude-cli/*", "claude-cli/2.1.197 (external)", true),
-            ("claude-cli/*", "codex_exec/0.169.0", false),
-            ("*haiku*", "claude-HAIKU-4-5", true),
-            ("*", "", true),
-            ("", "", true),
-            ("", "a", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-b-b", false),
-            ("exact", "exactly", false),
-            ("é*", "émile", true),
+    fn the_first_rule_of_which_all_conditions_hold_decides() {
+        let prod = Facts {
+            session: Some("PROD-1"),
+            model: Some("claude-opus-4-8"),
+            agent: Some("a1"),
+            ..Facts::default()
+        };
+        assert_eq!(by_rules(prod), (Priority::High, PrioritySource::Rule(0)));
+        let other_model = Facts {
+            model: None,
+            ..prod
+        };
+        assert_eq!(
+            by_rules(other_model),
+            (Priority::Critical, PrioritySource::Rule(2))
+        );
+        let aider = Facts {
+            user_agent: Some("aider/1"),
+            ..Facts::default()
+        };
+        assert_eq!(by_rules(aider), (Priority::Low, PrioritySource::Rule(1)));
+        assert_eq!(
+            by_rules(Facts::default()),
+            (Priority::Normal, PrioritySource::Default)
+        );
+    }
+
+    #[test]
+    fn the_header_beats_the_tag_and_the_tag_the_key_and_the_key_the_rules() {
+        let mut headers = HeaderMap::new();
+        let facts = Facts {
+            agent: Some("a"),
+            ..Facts::default()
+        };
+        let told = |headers: &HeaderMap, tag, key| decide(headers, tag, key, &rules(), &facts);
+        let (tag, key) = (Some(Priority::Low), Some(Priority::High));
+        assert_eq!(
+            told(&headers, None, key),
+            Ok((Priority::High, PrioritySource::Key))
+        );
+        assert_eq!(
+            told(&headers, tag, key),
+            Ok((Priority::Low, PrioritySource::Path))
+        );
+        headers.insert(PRIORITY_HEADER, HeaderValue::from_static("Critical"));
+        assert_eq!(
+            told(&headers, tag, key),
+            Ok((Priority::Critical, PrioritySource::Header))
+        );
+        headers.append(PRIORITY_HEADER, HeaderValue::from_static("critical"));
+        assert_eq!(
+            told(&headers, tag, key).map_err(|e| e.rule),
+            Err(Rule::Once)
+        );
+        headers.insert(PRIORITY_HEADER, HeaderValue::from_static("urgent"));
+        assert_eq!(
+            told(&headers, tag, key).map_err(|e| e.rule),
+            Err(Rule::Priority)
+        );
+    }
+
+    #[test]
+    fn rules_with_unknown_keys_or_priorities_are_refused() {
+        for text in [
+            "priority = \"low\"\nsesion = \"a\"",
+            "priority = \"urgent\"",
+            "session = \"a\"",
         ] {
-            assert_eq!(
-                Pattern::new(pattern).matches(text),
-                fits,
-                "{pattern} on {text}"
-            );
+            assert!(toml::from_str::<PriorityRule>(text).is_err(), "{text}");
         }
     }
 
-    #[test]
-    fn the_first_rule_whose_conditions_all_hold_decides() {
-        let rules = [
-            rule("session = 'ci-*'\nmodel = '*opus*'\npriority = 'normal'"),
-            rule("session = 'ci-*'\npriority = 'LOW'"),
-            rule("agent = '*'\npriority = 'high'"),
-        ];
-        let mut facts = Facts {
-            session: "ci-7",
-            model: Some("claude-opus-4-8"),
-            ..Facts::default()
-        };
-        assert_eq!(first_match(&rules, &facts), Some(Priority::Normal));
-        facts.model = None;
-        assert_eq!(first_match(&rules, &facts), Some(Priority::Low));
-        facts.session = "docs";
-        assert_eq!(
-            first_match(&rules, &facts),
-            None,
-            "no agent, so the last rule does not hold"
-        );
-        facts.agent = Some("a62a16bd16a5d109a");
-        assert_eq!(first_match(&rules, &facts), Some(Priority::High));
+    proptest! {
+        #[test]
+        fn patterns_match_as_their_definition_says(pattern in "[ab*]{0,8}", text in "[abAB]{0,10}") {
+            fn defined(pattern: &[u8], text: &[u8]) -> bool {
+                match pattern.split_first() {
+                    None => text.is_empty(),
+                    Some((b'*', rest)) => (0..=text.len()).any(|taken| defined(rest, &text[taken..])),
+                    Some((first, rest)) => text.split_first().is_some_and(|(byte, after)| {
+                        first.eq_ignore_ascii_case(byte) && defined(rest, after)
+                    }),
+                }
+            }
+            prop_assert_eq!(
+                Pattern::new(pattern.clone()).matches(&text),
+                defined(pattern.as_bytes(), text.as_bytes())
+            );
+        }
     }
 }

@@ -11,9 +11,10 @@ use http::{HeaderName, Response};
 use super::answer::AnswerBody;
 use super::gate::Gate;
 use crate::config::settings::Settings;
-use crate::llm::pricing::{self, PriceContext};
+use crate::llm::catalogue::Unpriced;
+use crate::llm::pricing::{self, Terms};
 use crate::llm::reading::Reading;
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Provenance, Usage};
 use crate::llm::wire::{Billing, Dialect, Endpoint};
 use crate::policy::booking::{self, Reached};
 use crate::refusal::Refusal;
@@ -36,6 +37,8 @@ pub(super) struct Account {
     catalogue: String,
     dialect: Dialect,
     endpoint: Endpoint,
+    /// What names the fetched work, where the path does (a batch's results).
+    fetch_id: Option<String>,
     expected: Usage,
     reached: Reached,
     in_flight: Option<prometheus::IntGauge>,
@@ -61,6 +64,7 @@ impl Account {
             // Until the path says whose it is, errors look like those of the most widely spoken format.
             dialect: Dialect::OpenAi,
             endpoint: Endpoint::Other,
+            fetch_id: None,
             expected: Usage::default(),
             reached: Reached::NotServed,
             in_flight: None,
@@ -82,7 +86,11 @@ impl Account {
 
     /// How a request ends whose answer nobody takes any more: its client left, or this process is ending.
     pub(super) fn abandoned(&self) -> Outcome {
-        if self.gate.tasks.is_cut() { Outcome::Interrupted } else { Outcome::ClientGone }
+        if self.gate.tasks.is_cut() {
+            Outcome::Interrupted
+        } else {
+            Outcome::ClientGone
+        }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -92,28 +100,33 @@ impl Account {
     pub(super) fn record(&self) -> &Record {
         match &self.place {
             Place::Draft(record) => record,
-            Place::Journaled(entry) => entry.record(),
+            Place::Journaled(entry) => entry,
         }
     }
 
     pub(super) fn record_mut(&mut self) -> &mut Record {
         match &mut self.place {
             Place::Draft(record) => record,
-            Place::Journaled(entry) => entry.record_mut(),
+            Place::Journaled(entry) => entry,
         }
     }
 
     /// Notes whose request it is: from here on it counts as that provider's.
-    pub(super) fn belongs_to(&mut self, provider: &super::gate::Provider, endpoint: Endpoint, dialect: Dialect) {
+    pub(super) fn belongs_to(&mut self, provider: &super::gate::Provider, endpoint: Endpoint) {
         let in_flight = self.gate.metrics.in_flight(&provider.settings.name);
         in_flight.inc();
         self.in_flight = Some(in_flight);
         self.catalogue.clone_from(&provider.settings.catalogue);
         self.endpoint = endpoint;
-        self.dialect = dialect;
+        self.dialect = endpoint.dialect().unwrap_or(provider.settings.dialect);
         let record = self.record_mut();
         record.provider.clone_from(&provider.settings.name);
         endpoint.as_str().clone_into(&mut record.endpoint);
+    }
+
+    /// Notes what names the work that is fetched.
+    pub(super) fn fetches(&mut self, path: &str) {
+        self.fetch_id = Some(path.to_owned());
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
@@ -131,19 +144,37 @@ impl Account {
     /// When the ledger cannot be written and the config says to refuse then.
     pub(super) fn admit(&mut self, expected: Usage) -> Result<(), Refusal> {
         self.expected = expected;
-        let reading = Reading::default();
         if self.endpoint.billing() == Billing::ByTokens {
-            self.reached = Reached::Sent;
-            self.book(&reading);
-            self.reached = Reached::NotServed;
+            let reading = Reading {
+                usage: Some(expected),
+                ..Reading::default()
+            };
+            self.write_down(expected, Provenance::Estimated, &reading);
         }
-        let Place::Draft(record) = &self.place else { return Ok(()) };
-        match self.gate.ledger.begin((**record).clone()) {
-            Ok(entry) => self.place = Place::Journaled(entry),
-            Err(_) if self.gate.settings.ledger.pass_on_failure => self.gate.metrics.unrecorded(),
-            Err(_) => return Err(Refusal::LedgerUnavailable),
+        let Place::Draft(record) = &mut self.place else {
+            return Ok(());
+        };
+        let empty = Record::new(record.id);
+        let draft = std::mem::replace(record.as_mut(), empty);
+        match self.gate.ledger.begin(draft) {
+            Ok(entry) => {
+                self.place = Place::Journaled(entry);
+                Ok(())
+            }
+            Err(failure) if self.gate.settings.ledger.pass_on_failure => {
+                self.gate.metrics.unrecorded();
+                self.place = Place::Journaled(Entry::unrecorded(*failure.record));
+                Ok(())
+            }
+            Err(failure) => {
+                tracing::error!(
+                    error = &failure.source as &dyn std::error::Error,
+                    "the ledger cannot be written"
+                );
+                self.place = Place::Draft(failure.record);
+                Err(Refusal::LedgerUnavailable)
+            }
         }
-        Ok(())
     }
 
     /// The request is on its way: if nobody sees its answer, it is booked at its estimate.
@@ -155,14 +186,21 @@ impl Account {
     pub(super) fn answered(&mut self, status: http::StatusCode) {
         self.record_mut().status = status.as_u16();
         let failed = status.is_client_error() || status.is_server_error();
-        self.reached = if failed { Reached::NotServed } else { Reached::Answer };
+        self.reached = if failed {
+            Reached::NotServed
+        } else {
+            Reached::Answer
+        };
     }
 
     /// Answers the request ourselves, and books that.
     pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<AnswerBody> {
         self.gate.metrics.refused(refusal);
-        let mut response =
-            AnswerBody::response(refusal.status(), "application/json", refusal.body(self.dialect, self.id()));
+        let mut response = AnswerBody::response(
+            refusal.status(),
+            "application/json",
+            refusal.body(self.dialect, self.id()),
+        );
         let headers = response.headers_mut();
         for (name, value) in refusal.headers() {
             headers.insert(name, HeaderValue::from_static(value));
@@ -208,53 +246,111 @@ impl Account {
             return;
         }
         let record = self.record();
-        let model = record.model.as_deref().or(record.requested_model.as_deref());
+        let model = record
+            .model
+            .as_deref()
+            .or(record.requested_model.as_deref());
         let known = model.and_then(|model| self.gate.catalogue.resolve(&self.catalogue, model));
-        let label = known.map_or("other", |known| known.id());
-        self.gate.metrics.ended(record, self.endpoint.as_str(), label);
+        let label = known.map_or("other", |known| &*known.id);
+        self.gate
+            .metrics
+            .ended(record, self.endpoint.as_str(), label);
         match &mut self.place {
             Place::Journaled(entry) => entry.close(),
             Place::Draft(record) => {
                 // Refused before admission: it is kept all the same. If the ledger fails, its own health tells.
-                if let Ok(mut entry) = self.gate.ledger.begin((**record).clone()) {
+                let empty = Record::new(record.id);
+                let draft = std::mem::replace(record.as_mut(), empty);
+                if let Ok(mut entry) = self.gate.ledger.begin(draft) {
                     entry.close();
                 }
             }
         }
     }
 
-    /// Writes usage, provenance and cost into the record.
+    /// Decides what the request used, and writes that and its cost into the record.
     fn book(&mut self, reading: &Reading) {
-        let billing = self.endpoint.billing();
         // Fetching the result of background work, or a batch's results, books once, however often it is fetched.
-        let fetched = matches!(self.endpoint, Endpoint::ResponseFetch | Endpoint::BatchResults);
-        let reading = &if fetched && !self.books_fetch(reading) { Reading::default() } else { reading.clone() };
-        let (usage, provenance) = booking::book(billing, self.reached, &self.expected, reading);
-        let at_unix_ms = self.record().id.unix_ms();
-        let record = self.record();
-        let model = reading.model.as_deref().or(record.model.as_deref()).or(record.requested_model.as_deref());
-        let priced = if provenance == crate::llm::usage::Provenance::None {
-            None
-        } else {
-            let context = PriceContext { provider: &self.catalogue, model: model.unwrap_or(""), at_unix_ms };
-            Some(pricing::price(&self.gate.catalogue, &context, &usage, reading))
-        };
-        if let Some(priced) = &priced
-            && priced.cost.is_none()
-        {
-            self.gate.unknown_models.say_once(&record.provider, model.unwrap_or("(none)"));
+        let fetched = matches!(
+            self.endpoint,
+            Endpoint::ResponseFetch | Endpoint::BatchResults
+        );
+        if fetched && !self.fetch_books(reading) {
+            return self.write_down(Usage::default(), Provenance::None, reading);
         }
-        let record = self.record_mut();
-        record.usage = usage;
-        record.provenance = provenance;
+        let billing = self.endpoint.billing();
+        let (usage, provenance) = booking::book(billing, self.reached, &self.expected, reading);
+        match provenance {
+            Provenance::None | Provenance::Reported => self.write_down(usage, provenance, reading),
+            Provenance::Partial | Provenance::Estimated => {
+                let completed = Reading {
+                    usage: Some(usage),
+                    side: Vec::new(),
+                    ..reading.clone()
+                };
+                self.write_down(usage, provenance, &completed);
+            }
+        }
+    }
+
+    /// Whether this fetch is the one that books the work. Only background work is booked when it is fetched; other
+    /// answers were booked when they were asked for.
+    fn fetch_books(&mut self, reading: &Reading) -> bool {
+        let id = match self.endpoint {
+            Endpoint::ResponseFetch if reading.background => reading.answer_id.clone(),
+            Endpoint::BatchResults => self.fetch_id.clone(),
+            _ => None,
+        };
+        let Some(id) = id.filter(|_| reading.complete || reading.usage.is_none()) else {
+            return false;
+        };
+        if reading.total().is_none() || !self.gate.ledger.book_once(&id) {
+            return false;
+        }
+        self.record_mut().answer_id = Some(id);
+        true
+    }
+
+    /// Writes usage, provenance and cost into the record.
+    fn write_down(&mut self, usage: Usage, provenance: Provenance, reading: &Reading) {
+        let record = match &mut self.place {
+            Place::Draft(record) => record.as_mut(),
+            Place::Journaled(entry) => entry,
+        };
         if reading.model.is_some() {
             record.model.clone_from(&reading.model);
         }
         record.service_tier.clone_from(&reading.service_tier);
-        record.answer_id.clone_from(&reading.answer_id);
-        (record.cost, record.table_cost, record.cost_source) = match priced {
-            None => (None, None, CostSource::None),
-            Some(priced) => (priced.cost, priced.table_cost, priced.source),
+        record.usage = usage;
+        record.provenance = provenance;
+        (record.cost, record.table_cost, record.cost_source) = (None, None, CostSource::None);
+        if provenance == Provenance::None {
+            return;
+        }
+        let terms = Terms {
+            provider: &self.catalogue,
+            model: record.requested_model.as_deref().unwrap_or_default(),
+            at_unix_ms: record.id.unix_ms(),
+            ..Terms::default()
+        };
+        let priced = pricing::price_reading(&self.gate.catalogue, &terms, reading);
+        record.cost = priced.cost();
+        record.table_cost = priced.table.ok();
+        record.cost_source = match (priced.stated, &priced.table) {
+            (Some(_), _) => CostSource::Stated,
+            (None, Ok(_)) => CostSource::Table,
+            (None, Err(why)) => {
+                let model = record
+                    .model
+                    .as_deref()
+                    .or(record.requested_model.as_deref());
+                self.gate.unknown_models().say_once(
+                    &record.provider,
+                    model.unwrap_or("(none)"),
+                    *why,
+                );
+                CostSource::Unknown
+            }
         };
     }
 }
@@ -287,11 +383,11 @@ pub(super) struct UnknownModels(Mutex<HashSet<(String, String)>>);
 const MAX_UNKNOWN_MODELS: usize = 1_000;
 
 impl UnknownModels {
-    fn say_once(&self, provider: &str, model: &str) {
+    fn say_once(&self, provider: &str, model: &str, why: Unpriced) {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() < MAX_UNKNOWN_MODELS && said.insert((provider.to_owned(), model.to_owned())) {
             drop(said);
-            tracing::warn!(provider, model, "price unknown: tokens are counted, the cost is not; add it under [[models]]");
+            tracing::warn!(provider, model, %why, "cost unknown, tokens are counted; a price goes under [[models]]");
         }
     }
 }

@@ -26,10 +26,16 @@ impl AnswerBody {
     }
 
     /// A whole response of tollgate's own.
-    pub fn response(status: StatusCode, content_type: &'static str, content: impl Into<Bytes>) -> Response<Self> {
+    pub fn response(
+        status: StatusCode,
+        content_type: &'static str,
+        content: impl Into<Bytes>,
+    ) -> Response<Self> {
         let mut response = Response::new(Self::own(content));
         *response.status_mut() = status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
     }
 }
@@ -38,9 +44,17 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Own(content) => Poll::Ready(content.take().filter(|c| !c.is_empty()).map(|c| Ok(Frame::data(c)))),
+            Self::Own(content) => Poll::Ready(
+                content
+                    .take()
+                    .filter(|c| !c.is_empty())
+                    .map(|c| Ok(Frame::data(c))),
+            ),
             Self::Relayed(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
         }
     }
@@ -54,7 +68,9 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(content) => SizeHint::with_exact(content.as_ref().map_or(0, |c| c.len() as u64)),
+            Self::Own(content) => {
+                SizeHint::with_exact(content.as_ref().map_or(0, |c| c.len() as u64))
+            }
             Self::Relayed(relay) => relay.size_hint(),
         }
     }

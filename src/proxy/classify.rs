@@ -1,13 +1,10 @@
 //! Third step: how urgent the request is and what kind of work it asks for.
 
-use std::time::Instant;
-
 use super::account::Account;
 use super::gate::Gate;
-use super::parse::Call;
-use crate::policy::priority;
-use crate::policy::session::Caller;
-use crate::policy::task;
+use super::identify::{Caller, bad_tag};
+use super::parse::{Asked, Call};
+use crate::policy::priority::{self, Facts};
 use crate::refusal::Refusal;
 use crate::units::Priority;
 
@@ -21,24 +18,36 @@ pub(super) struct Class {
 }
 
 /// Classifies a request.
-pub(super) fn classify(gate: &Gate, call: &Call, caller: &Caller, account: &mut Account) -> Result<Class, Refusal> {
-    let started = Instant::now();
+pub(super) fn classify(
+    gate: &Gate,
+    call: &Call,
+    asked: &Asked<'_>,
+    caller: &Caller,
+    account: &mut Account,
+) -> Result<Class, Refusal> {
     let headers = &call.parts.headers;
-    let task = task::of(headers, &call.peek, &gate.settings.tasks).map_err(|p| Refusal::BadTag(p.to_string()))?;
-    let about = priority::About {
-        session: &caller.session,
-        agent: caller.agent.as_deref(),
-        user_agent: headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()),
-        provider: &gate.providers[call.provider].settings.name,
-        model: call.peek.model.as_deref(),
-        task: task.as_deref(),
+    let text = asked.peek.and_then(|peek| peek.newest_user_text.as_deref());
+    let task = gate.tasks_by_words.decide(headers, text).map_err(bad_tag)?;
+    let facts = Facts {
+        session: Some(&caller.session.name),
+        agent: caller.session.agent.as_deref(),
+        user_agent: headers
+            .get(http::header::USER_AGENT)
+            .and_then(|value| value.to_str().ok()),
+        provider: Some(&gate.providers[call.provider].settings.name),
+        model: asked.model,
+        task: task.name,
         key: caller.key.as_deref(),
     };
-    let priority = priority::of(headers, call.tag.as_ref(), None, &gate.settings.priorities, &about)
-        .map_err(|p| Refusal::BadTag(p.to_string()))?;
+    let rules = &gate.settings.classify.priority_rules;
+    let (priority, _) =
+        priority::decide(headers, call.tag_priority, None, rules, &facts).map_err(bad_tag)?;
+    let class = Class {
+        priority,
+        task: task.name.map(str::to_owned),
+    };
     let record = account.record_mut();
-    record.priority = priority;
-    record.task.clone_from(&task);
-    account.add_own_time(started);
-    Ok(Class { priority, task })
+    record.priority = class.priority;
+    record.task.clone_from(&class.task);
+    Ok(class)
 }

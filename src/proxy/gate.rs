@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::settings::{ProviderSettings, Settings};
 use crate::llm::catalogue::Catalogue;
 use crate::metrics::Metrics;
+use crate::policy::task::{TaskDetector, TaskRuleError};
 use crate::store::Ledger;
 use crate::units::RequestId;
 use crate::upstream::{TlsRootsError, Upstream};
@@ -30,6 +31,7 @@ pub struct Gate {
     /// Everything that runs for a client.
     pub tasks: Tasks,
     pub(super) providers: Vec<Provider>,
+    pub(super) tasks_by_words: TaskDetector,
     ids: Ids,
     draining: AtomicBool,
     unknown_models: super::account::UnknownModels,
@@ -48,6 +50,9 @@ pub enum GateError {
     /// The extra certificate authorities cannot be used.
     #[error("upstream.extra_ca_file")]
     Roots(#[from] TlsRootsError),
+    /// The rules that tell tasks cannot be used.
+    #[error("classify.task")]
+    Tasks(#[from] TaskRuleError),
 }
 
 impl Gate {
@@ -67,9 +72,13 @@ impl Gate {
             .iter()
             .map(|provider| {
                 let upstream = Upstream::new(&settings.upstream, provider)?;
-                Ok(Provider { settings: provider.clone(), upstream })
+                Ok(Provider {
+                    settings: provider.clone(),
+                    upstream,
+                })
             })
             .collect::<Result<Vec<_>, TlsRootsError>>()?;
+        let tasks_by_words = TaskDetector::new(&settings.classify.tasks)?;
         Ok(Self {
             settings,
             catalogue,
@@ -78,7 +87,11 @@ impl Gate {
             clock,
             tasks: Tasks::default(),
             providers,
-            ids: Ids { process, count: AtomicU64::new(0) },
+            tasks_by_words,
+            ids: Ids {
+                process,
+                count: AtomicU64::new(0),
+            },
             draining: AtomicBool::new(false),
             unknown_models: Default::default(),
         })
@@ -95,7 +108,11 @@ impl Gate {
     }
 
     pub(super) fn next_id(&self) -> RequestId {
-        RequestId::new(self.clock.unix_ms(), self.ids.process, self.ids.count.fetch_add(1, Ordering::Relaxed))
+        RequestId::new(
+            self.clock.unix_ms(),
+            self.ids.process,
+            self.ids.count.fetch_add(1, Ordering::Relaxed),
+        )
     }
 
     pub(super) fn unknown_models(&self) -> &super::account::UnknownModels {

@@ -26,7 +26,11 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
     if headers.get(header::TE).is_some_and(|te| te != "trailers") {
         headers.remove(header::TE);
     }
-    let own: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(OWN_PREFIX)).cloned().collect();
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OWN_PREFIX))
+        .cloned()
+        .collect();
     for name in own {
         headers.remove(name);
     }
@@ -46,7 +50,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
             // Naming one of these would change what the message means.
-            .filter(|name| name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE)
+            .filter(|name| {
+                name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE
+            })
             .collect();
         for name in named {
             headers.remove(name);
@@ -79,20 +85,33 @@ mod tests {
             ("session_id", "with underscore"),
             ("cookie", "a=1"),
         ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         headers.append("cookie", HeaderValue::from_static("b=2"));
         for_upstream(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["anthropic-beta", "authorization", "cookie", "session_id"]);
-        assert_eq!(headers.get_all("cookie").iter().count(), 2, "repeated headers stay repeated");
+        assert_eq!(
+            left,
+            ["anthropic-beta", "authorization", "cookie", "session_id"]
+        );
+        assert_eq!(
+            headers.get_all("cookie").iter().count(),
+            2,
+            "repeated headers stay repeated"
+        );
     }
 
     #[test]
     fn a_connection_header_cannot_remove_the_length() {
         let mut headers = HeaderMap::new();
-        headers.insert("connection", HeaderValue::from_static("close, content-length"));
+        headers.insert(
+            "connection",
+            HeaderValue::from_static("close, content-length"),
+        );
         headers.insert("content-length", HeaderValue::from_static("3"));
         headers.insert("te", HeaderValue::from_static("trailers"));
         for_upstream(&mut headers);

@@ -23,6 +23,7 @@ mod send;
 mod upgrade;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -43,12 +44,25 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<Ans
 }
 
 /// The steps up to the head of the provider's answer.
-async fn serve(gate: &Gate, request: Request<Incoming>, account: &mut Account) -> Result<Served, Refusal> {
-    let mut call = parse::parse(gate, request, account).await?;
-    let caller = identify::identify(&call, account)?;
-    let class = classify::classify(gate, &call, &caller, account)?;
-    admit::admit(gate, &call, account)?;
-    let route = route::route(gate, &mut call)?;
+async fn serve(
+    gate: &Gate,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Served, Refusal> {
+    let call = parse::parse(gate, request, account).await?;
+    let started = Instant::now();
+    let peek = call.read(gate)?;
+    let asked = parse::understand(&call, peek.as_ref(), account);
+    let caller = identify::identify(&call, &asked, account)?;
+    let class = classify::classify(gate, &call, &asked, &caller, account)?;
+    admit::admit(&call, &asked, account)?;
+    let route = route::route(gate, &call, &asked)?;
+    account.add_own_time(started);
     let reply = send::send(gate, call, &route, account).await?;
-    Ok(Served { reply, route, caller, class })
+    Ok(Served {
+        reply,
+        route,
+        caller,
+        class,
+    })
 }

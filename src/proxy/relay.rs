@@ -21,9 +21,8 @@ use super::answer::AnswerBody;
 use super::headers;
 use super::send::{Reply, Served};
 use super::upgrade;
-use crate::llm::decode::Coding;
 use crate::llm::hide_usage::HideUsage;
-use crate::llm::meter::{Framing, Meter, Progress};
+use crate::llm::meter::{Coding, Framing, Meter, Progress};
 use crate::llm::reading::Reading;
 use crate::llm::wire::{Billing, Endpoint};
 use crate::store::record::Outcome;
@@ -32,21 +31,33 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns the provider's answer into the client's.
 pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody> {
-    let Served { reply: Reply { response, upgrade, head_at }, route, caller, class } = served;
+    let Served {
+        reply: Reply {
+            response,
+            upgrade,
+            head_at,
+        },
+        route,
+        caller,
+        class,
+    } = served;
     let (mut parts, body) = response.into_parts();
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_client(&mut parts.headers);
     let meter = meter(account.endpoint(), &parts.headers);
-    let hide = route.hide_usage && parts.status.is_success();
-    let hide = (hide && Framing::of(&parts.headers) == Framing::Sse).then(HideUsage::default);
+    let hide = route.asking_body.is_some() && parts.status.is_success();
+    let hide = (hide && Framing::of(&parts.headers) == Framing::Sse).then(HideUsage::new);
     if hide.is_some() {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     let headers = &mut parts.headers;
     headers.insert(REQUEST_ID, request_id_value(account.id()));
-    insert(headers, "x-tollgate-session", &caller.session);
-    headers.insert("x-tollgate-priority", HeaderValue::from_static(class.priority.as_str()));
+    insert(headers, "x-tollgate-session", &caller.session.name);
+    headers.insert(
+        "x-tollgate-priority",
+        HeaderValue::from_static(class.priority.as_str()),
+    );
     if let Some(task) = &class.task {
         insert(headers, "x-tollgate-task", task);
     }
@@ -56,9 +67,7 @@ pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody
     headers.insert("x-tollgate-attempts", account.record().attempts.into());
     account.add_own_time(head_at);
 
-    if switching
-        && let (Some(client), Some(protocol)) = (upgrade, protocol)
-    {
+    if switching && let (Some(client), Some(protocol)) = (upgrade, protocol) {
         upgrade::ask(&mut parts.headers, protocol);
         let mut response = Response::from_parts(parts, ());
         let provider = hyper::upgrade::on(Response::new(body));
@@ -94,7 +103,8 @@ fn insert(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 fn meter(endpoint: Endpoint, headers: &HeaderMap) -> Option<Meter> {
-    (endpoint.billing() != Billing::Free).then(|| Meter::new(endpoint, Framing::of(headers), Coding::of(headers)))
+    (endpoint.billing() != Billing::Free)
+        .then(|| Meter::new(endpoint, Framing::of(headers), Coding::of(headers)))
 }
 
 /// A provider's answer on its way to the client.
@@ -114,7 +124,10 @@ pub struct Relay {
 
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Relay").field("status", &self.status).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Relay")
+            .field("status", &self.status)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,8 +146,13 @@ struct Limits {
 impl Limits {
     fn of(account: &Account) -> Self {
         let settings = &account.settings().upstream;
-        let end = settings.total_timeout.map(|total| Instant::from_std(account.arrived() + total));
-        Self { idle: settings.idle_timeout, end }
+        let end = settings
+            .total_timeout
+            .map(|total| Instant::from_std(account.arrived() + total));
+        Self {
+            idle: settings.idle_timeout,
+            end,
+        }
     }
 
     /// When the answer will have been silent, or will have run, for too long.
@@ -168,7 +186,10 @@ impl Relay {
             self.account.record_mut().first_byte_us = micros(arrived.elapsed());
         }
         self.bytes += data.len() as u64;
-        let progress = self.meter.as_mut().map_or(Progress::Running, |meter| meter.feed(&data));
+        let progress = self
+            .meter
+            .as_mut()
+            .map_or(Progress::Running, |meter| meter.feed(&data));
         let last = self.inner.is_end_stream();
         if last && let Some(meter) = &mut self.meter {
             meter.finish();
@@ -179,13 +200,24 @@ impl Relay {
         match &mut self.hide {
             None => Some(data),
             Some(hide) => {
-                let mut kept = hide.push(data);
-                if last {
-                    kept.extend_from_slice(&hide.finish());
-                }
-                (!kept.is_empty()).then(|| kept.freeze())
+                let kept = hide.push(data);
+                let kept = if last {
+                    joined(kept, hide.finish())
+                } else {
+                    kept
+                };
+                (!kept.is_empty()).then_some(kept)
             }
         }
+    }
+}
+
+/// Two pieces in one; a copy only if both hold something.
+fn joined(first: Bytes, second: Bytes) -> Bytes {
+    match (first.is_empty(), second.is_empty()) {
+        (_, true) => first,
+        (true, false) => second,
+        (false, false) => [first, second].concat().into(),
     }
 }
 
@@ -193,7 +225,10 @@ impl Body for Relay {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         loop {
             if let Some(data) = this.waiting.take() {
@@ -216,7 +251,11 @@ impl Body for Relay {
                         meter.finish();
                     }
                     this.ended(Outcome::Complete);
-                    let held = this.hide.take().map(|mut hide| hide.finish()).filter(|held| !held.is_empty());
+                    let held = this
+                        .hide
+                        .take()
+                        .map(|mut hide| hide.finish())
+                        .filter(|held| !held.is_empty());
                     return Poll::Ready(held.map(|held| Ok(Frame::data(held))));
                 }
                 Poll::Pending if this.pause.as_mut().poll(cx).is_ready() => {
@@ -233,7 +272,11 @@ impl Body for Relay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.hide.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        if self.hide.is_some() {
+            SizeHint::default()
+        } else {
+            self.inner.size_hint()
+        }
     }
 }
 

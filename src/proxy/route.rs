@@ -1,14 +1,11 @@
-//! Fifth step: where the request goes and which model serves it. Today that is what the client asked for; what changes
-//! is only that usage is asked for in OpenAI streams, because without it nothing could be counted.
-
-use std::time::Instant;
+//! Fifth step: where the request goes and which model serves it: what the client asked for. One thing changes on the
+//! way: usage is asked for in OpenAI streams, because without it nothing could be counted.
 
 use bytes::Bytes;
 use http::{Uri, header};
 
 use super::gate::Gate;
-use super::parse::{Call, CallBody};
-use crate::llm::decode::Coding;
+use super::parse::{Asked, Call, CallBody};
 use crate::llm::splice;
 use crate::refusal::Refusal;
 use crate::upstream;
@@ -20,30 +17,33 @@ pub(super) struct Route {
     pub(super) uri: Uri,
     /// The model that is asked to serve.
     pub(super) model: Option<String>,
-    /// Whether usage was asked for in the client's place, so that the client must not see it.
-    pub(super) hide_usage: bool,
-    /// tollgate's own time in this step.
-    pub(super) started: Instant,
+    /// The body with usage asked for in the client's place; then the client must not see it.
+    pub(super) asking_body: Option<Bytes>,
 }
 
 /// Decides where a request goes.
-pub(super) fn route(gate: &Gate, call: &mut Call) -> Result<Route, Refusal> {
-    let started = Instant::now();
+pub(super) fn route(gate: &Gate, call: &Call, asked: &Asked<'_>) -> Result<Route, Refusal> {
     let settings = &gate.providers[call.provider].settings;
     let uri = upstream::target(&settings.base_url, &call.target).map_err(|_| Refusal::BadTarget)?;
-    let hide_usage = settings.ask_stream_usage && ask_for_usage(call);
-    Ok(Route { uri, model: call.peek.model.clone(), hide_usage, started })
+    let asking_body = if settings.ask_stream_usage {
+        ask_for_usage(call, asked)
+    } else {
+        None
+    };
+    Ok(Route {
+        uri,
+        model: asked.model.map(str::to_owned),
+        asking_body,
+    })
 }
 
 /// Asks for usage in a stream whose client did not. A compressed body is left as it is.
-fn ask_for_usage(call: &mut Call) -> bool {
-    let CallBody::Read(bytes) = &call.body else { return false };
-    if Coding::of(&call.parts.headers) != Coding::Identity {
-        return false;
+fn ask_for_usage(call: &Call, asked: &Asked<'_>) -> Option<Bytes> {
+    let CallBody::Kept(bytes) = &call.body else {
+        return None;
+    };
+    if !asked.stream || call.parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return None;
     }
-    let Some(changed) = splice::ask_for_usage(call.endpoint, bytes, &call.peek) else { return false };
-    call.body = CallBody::Read(Bytes::from(changed));
-    // The stream will be edited on its way back, so it must come plain.
-    call.parts.headers.insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
-    true
+    splice::ask_for_usage(bytes, asked.peek?).map(Bytes::from)
 }

@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 
 use super::account::Account;
 use super::classify::Class;
 use super::gate::Gate;
 use super::headers;
+use super::identify::Caller;
 use super::parse::{Call, CallBody, is_upgrade};
 use super::route::Route;
 use super::upgrade;
-use crate::policy::session::Caller;
 use crate::refusal::Refusal;
 use crate::upstream::{SendBody, SendError};
 
@@ -41,22 +41,46 @@ pub(super) struct Reply {
 }
 
 /// Sends a request.
-pub(super) async fn send(gate: &Gate, call: Call, route: &Route, account: &mut Account) -> Result<Reply, Refusal> {
-    let Call { provider, mut parts, body, .. } = call;
+pub(super) async fn send(
+    gate: &Gate,
+    call: Call,
+    route: &Route,
+    account: &mut Account,
+) -> Result<Reply, Refusal> {
+    let started = Instant::now();
+    let Call {
+        provider,
+        mut parts,
+        body,
+        ..
+    } = call;
     let wants_upgrade = is_upgrade(&parts.headers);
-    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>().filter(|_| wants_upgrade);
+    let upgrade = parts
+        .extensions
+        .remove::<hyper::upgrade::OnUpgrade>()
+        .filter(|_| wants_upgrade);
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_upstream(&mut parts.headers);
     if let Some(protocol) = protocol.filter(|_| upgrade.is_some()) {
         upgrade::ask(&mut parts.headers, protocol);
     }
-    let body = match body {
-        CallBody::Read(bytes) => {
-            // The length may have changed; hyper states the new one.
+    let body = match (body, &route.asking_body) {
+        (_, Some(asking)) => {
+            // The stream will be edited on its way back, so it must come plain; hyper states the new length.
+            parts.headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+            parts.headers.remove(header::CONTENT_LENGTH);
+            SendBody::kept(asking.clone())
+        }
+        (CallBody::Kept(bytes), None) => {
             parts.headers.remove(header::CONTENT_LENGTH);
             SendBody::kept(bytes)
         }
-        CallBody::Passing(incoming) => SendBody::passing(incoming, gate.settings.server.body_timeout),
+        (CallBody::Passing(incoming), None) => {
+            SendBody::passing(incoming, gate.settings.server.body_timeout)
+        }
     };
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
@@ -65,15 +89,25 @@ pub(super) async fn send(gate: &Gate, call: Call, route: &Route, account: &mut A
 
     let upstream = &gate.providers[provider].upstream;
     let limits = &gate.settings.upstream;
-    let left = limits.total_timeout.map(|total| total.saturating_sub(account.arrived().elapsed()));
-    let header_timeout = left.map_or(limits.header_timeout, |left| left.min(limits.header_timeout));
-    account.add_own_time(route.started);
+    let left = limits
+        .total_timeout
+        .map(|total| total.saturating_sub(account.arrived().elapsed()));
+    let header_timeout = left.map_or(limits.header_timeout, |left| {
+        left.min(limits.header_timeout)
+    });
+    account.add_own_time(started);
     account.sent();
-    let sent = upstream.send(request, header_timeout, &mut account.record_mut().attempts).await;
+    let sent = upstream
+        .send(request, header_timeout, &mut account.record_mut().attempts)
+        .await;
     match sent {
         Ok(response) => {
             account.answered(response.status());
-            Ok(Reply { response, upgrade, head_at: Instant::now() })
+            Ok(Reply {
+                response,
+                upgrade,
+                head_at: Instant::now(),
+            })
         }
         Err(error) => {
             let provider = &gate.providers[provider].settings;

@@ -41,19 +41,36 @@ pub(super) struct TimedIo {
 }
 
 impl TimedIo {
-    pub(super) fn new(stream: TcpStream, first: FirstRequest, first_limit: Duration, write_limit: Duration) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        first: FirstRequest,
+        first_limit: Duration,
+        write_limit: Duration,
+    ) -> Self {
         let waiting = Some(Box::pin(tokio::time::sleep(first_limit)));
-        Self { stream, first, waiting, blocked: None, write_limit }
+        Self {
+            stream,
+            first,
+            waiting,
+            blocked: None,
+            write_limit,
+        }
     }
 
     /// Ends the wait of a write: either it got on, or its client has been deaf for too long.
-    fn check_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = None;
             return written;
         }
         let limit = self.write_limit;
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let blocked = self
+            .blocked
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         match blocked.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -62,14 +79,23 @@ impl TimedIo {
 }
 
 impl AsyncRead for TimedIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if self.waiting.is_none() {
             return read;
         }
         if self.first.is_here() {
             self.waiting = None;
-        } else if read.is_pending() && self.waiting.as_mut().is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) {
+        } else if read.is_pending()
+            && self
+                .waiting
+                .as_mut()
+                .is_some_and(|limit| limit.as_mut().poll(cx).is_ready())
+        {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         read
@@ -77,7 +103,11 @@ impl AsyncRead for TimedIo {
 }
 
 impl AsyncWrite for TimedIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.check_write(cx, written)
     }

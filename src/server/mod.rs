@@ -36,7 +36,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// The system's error: the port is in use, the address is not of this machine, or the port is not allowed.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        None,
+    )?;
     // A restart must not wait for connections of the last run to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -47,7 +51,11 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves until `shutdown` is done, then accepts nothing new and gives running requests `drain_timeout` to end.
 /// Cuts off what still runs then, and returns how many connections that were.
-pub async fn run(listener: TcpListener, gate: Arc<Gate>, shutdown: impl Future<Output = ()>) -> usize {
+pub async fn run(
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    shutdown: impl Future<Output = ()>,
+) -> usize {
     let settings = gate.settings.server.clone();
     let builder = Arc::new(connection_builder(&settings));
     let connections = GracefulShutdown::new();
@@ -59,7 +67,12 @@ pub async fn run(listener: TcpListener, gate: Arc<Gate>, shutdown: impl Future<O
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = serve_connection(stream, Arc::clone(&builder), Arc::clone(&gate), connections.watcher());
+                let connection = serve_connection(
+                    stream,
+                    Arc::clone(&builder),
+                    Arc::clone(&gate),
+                    connections.watcher(),
+                );
                 gate.tasks.spawn(connection);
             }
             Err(error) => {
@@ -71,7 +84,10 @@ pub async fn run(listener: TcpListener, gate: Arc<Gate>, shutdown: impl Future<O
     drop(listener);
     gate.start_draining();
     tracing::info!(open = connections.count(), "draining");
-    if tokio::time::timeout(settings.drain_timeout, connections.shutdown()).await.is_ok() {
+    if tokio::time::timeout(settings.drain_timeout, connections.shutdown())
+        .await
+        .is_ok()
+    {
         gate.tasks.finish().await;
         return 0;
     }
@@ -109,7 +125,12 @@ async fn serve_connection(
     let open = OpenConnection::new(&gate);
     let first = FirstRequest::default();
     let settings = &gate.settings.server;
-    let io = TimedIo::new(stream, first.clone(), settings.header_timeout, settings.write_timeout);
+    let io = TimedIo::new(
+        stream,
+        first.clone(),
+        settings.header_timeout,
+        settings.write_timeout,
+    );
     let service = service_fn(|request| {
         first.arrived();
         let gate = Arc::clone(&gate);
@@ -121,7 +142,9 @@ async fn serve_connection(
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service).into_owned();
+    let connection = builder
+        .serve_connection_with_upgrades(TokioIo::new(io), service)
+        .into_owned();
     let watched = watcher.watch(connection);
     let ended = tokio::select! {
         ended = watched => ended,

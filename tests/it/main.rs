@@ -1,3 +1,5 @@
-//! All integration tests in one binary: one file per feature.
+//! Tests of the library from outside: one module per feature, one test binary.
 
+mod catalogue;
 mod pricing;
+mod wire_samples;

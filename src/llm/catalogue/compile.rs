@@ -7,7 +7,8 @@ use super::entry::{
     Cells, Mode, ModelEntry, PriceBlock, SearchPrice, SearchUnit, TimeOfDay, ToolFees,
 };
 use super::rate::{Fee, Rate};
-use super::tariff::{Kind, Ladder, Other, Rates, Schedule, Service, Tariff, Window};
+use super::schedule::{Other, Schedule, Window};
+use super::tariff::{Kind, Ladder, Rates, Service, Tariff};
 use super::{CatalogueError, Model, SearchFee, Unpriced};
 
 /// Makes a model from its entry.

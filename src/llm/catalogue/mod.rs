@@ -7,6 +7,7 @@ mod compile;
 mod entry;
 mod rate;
 mod resolve;
+mod schedule;
 mod tariff;
 
 use std::fmt;
@@ -20,10 +21,12 @@ pub use entry::{
     ToolFees, Upcoming, WindowEntry,
 };
 pub use rate::{Factor, Fee, Rate, RateError};
-pub use tariff::{Kind, Period, Service};
+pub use schedule::Period;
+pub use tariff::{Kind, Service};
 
 use resolve::Names;
-pub(crate) use tariff::{Rates, Schedule};
+pub(crate) use schedule::Schedule;
+pub(crate) use tariff::Rates;
 
 /// The shipped catalogue, one model a line. See `config/models.README.md`.
 const BUILTIN: &str = include_str!("../../../config/models.json");
