@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import httpx
 
@@ -51,14 +51,15 @@ class Program:
         self.log = log
         with log.open("wb") as errors:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert self._process.stdout is not None
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
         self.url = self._listening()
         self._http = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+    def _read(self, output: IO[str]) -> None:
+        for line in output:
             self._lines.put(line)
         self._lines.put(None)
 
@@ -82,6 +83,7 @@ class Program:
 
     def stop(self) -> None:
         """Asks the program to end, and demands that it does so in order."""
+        assert self._process.stdout is not None
         self._http.close()
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -90,6 +92,8 @@ class Program:
             self._process.kill()
             self._process.wait()
             raise
+        self._reader.join()
+        self._process.stdout.close()
         assert code == 0, f"{self._process.args} ended with {code}:\n{self.log.read_text()}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -57,8 +58,9 @@ def settings(books: Books) -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(settings: dict[str, Any]) -> anthropic.Anthropic:
-    return anthropic.Anthropic(**settings)
+def client(settings: dict[str, Any]) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(**settings) as client:
+        yield client
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -47,10 +48,11 @@ ERRORS = [
 
 
 @pytest.fixture
-def client(books: Books) -> genai.Client:
+def client(books: Books) -> Iterator[genai.Client]:
     # The limit is in milliseconds here.
     options = types.HttpOptions(base_url=f"{books.proxy.url}/gemini", headers=books.headers, timeout=30_000)
-    return genai.Client(api_key=API_KEY, vertexai=False, http_options=options)
+    with genai.Client(api_key=API_KEY, vertexai=False, http_options=options) as client:
+        yield client
 
 
 def config(behaviour: dict[str, str] | None = None, **settings: Any) -> types.GenerateContentConfig:

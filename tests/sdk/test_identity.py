@@ -18,10 +18,10 @@ UUID = "6f1c2f4e-8a57-4d0a-9a3d-0f1e2d3c4b5a"
 
 def chat(books: Books, path: str = "/openai/v1", headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
     """Asks with OpenAI's SDK, without the headers of the test's own session; returns the ledger's record."""
-    client = openai.OpenAI(
+    with openai.OpenAI(
         base_url=books.proxy.url + path, api_key=API_KEY, max_retries=0, timeout=30.0, default_headers=headers
-    )
-    raw = client.chat.completions.with_raw_response.create(model="gpt-5.6", messages=MESSAGES, extra_body=body)
+    ) as client:
+        raw = client.chat.completions.with_raw_response.create(model="gpt-5.6", messages=MESSAGES, extra_body=body)
     assert raw.parse().choices
     record = books.booked(raw.headers)
     assert raw.headers["x-tollgate-session"] == record["session"]
@@ -31,12 +31,12 @@ def chat(books: Books, path: str = "/openai/v1", headers: dict[str, str] | None 
 
 def message(books: Books, path: str = "/anthropic", headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
     """Asks with Anthropic's SDK."""
-    client = anthropic.Anthropic(
+    with anthropic.Anthropic(
         base_url=books.proxy.url + path, api_key=API_KEY, max_retries=0, timeout=30.0, default_headers=headers
-    )
-    raw = client.messages.with_raw_response.create(
-        model="claude-opus-4-8", max_tokens=64, messages=MESSAGES, extra_body=body
-    )
+    ) as client:
+        raw = client.messages.with_raw_response.create(
+            model="claude-opus-4-8", max_tokens=64, messages=MESSAGES, extra_body=body
+        )
     assert raw.parse().content
     return books.booked(raw.headers)
 
@@ -107,6 +107,8 @@ def test_anthropics_messages_are_found_under_every_base_url(books: Books, mount:
 
 
 def test_an_unknown_provider_is_refused_in_the_sdks_own_class_and_the_known_ones_are_listed(books: Books) -> None:
-    client = openai.OpenAI(base_url=f"{books.proxy.url}/nobody/chat", api_key=API_KEY, max_retries=2)
-    with pytest.raises(openai.NotFoundError, match="openrouter"):
+    with (
+        openai.OpenAI(base_url=f"{books.proxy.url}/nobody/v1", api_key=API_KEY, max_retries=2) as client,
+        pytest.raises(openai.NotFoundError, match="openrouter"),
+    ):
         client.chat.completions.create(model="gpt-5.6", messages=MESSAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -48,8 +49,9 @@ def settings(books: Books) -> dict[str, Any]:
 
 
 @pytest.fixture
-def client(settings: dict[str, Any]) -> openai.OpenAI:
-    return openai.OpenAI(**settings)
+def client(settings: dict[str, Any]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(**settings) as client:
+        yield client
 
 
 @pytest.fixture

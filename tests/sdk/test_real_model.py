@@ -28,14 +28,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def client(served: Proxy) -> openai.OpenAI:
-    return openai.OpenAI(
+def client(served: Proxy) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
         base_url=f"{served.url}/llamacpp/v1",
         api_key="none-needed",
         max_retries=0,
         timeout=60.0,
         default_headers={"x-tollgate-session": "real"},
-    )
+    ) as client:
+        yield client
 
 
 def check(served: Proxy, headers: Any, usage: Any) -> None:
