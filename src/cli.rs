@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::session::Session;
+use crate::commands::simulate::SimulateArgs;
 use crate::config::Override;
 use crate::config::settings::LogFormat;
 use crate::units::Priority;
@@ -111,6 +112,8 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
 pub enum Command {
     /// Run the proxy; no configuration is needed
     Serve,
+    /// Answer like Anthropic, OpenAI, Gemini and Ollama, without a model: for trying out, tests and benchmarks
+    Simulate(SimulateArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy
     Run(RunArgs),
     /// Print those base URLs as variables for the shell: eval "$(tollgate env -s docs -p low)"

@@ -8,6 +8,7 @@ pub mod init;
 pub mod run;
 pub mod serve;
 pub mod session;
+pub mod simulate;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let options = &cli.options;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(load(options)?.settings),
+        Command::Simulate(args) => simulate::run(args, options),
         Command::Run(args) => run::run(&args, options),
         Command::Env(args) => env::run(&args, options),
         Command::Check(args) => check::run(&args, options),
