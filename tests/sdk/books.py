@@ -94,9 +94,9 @@ class Books:
         }
         assert {fact: record[fact] for fact in facts} == facts
         if price is None:
-            assert (record["cost"], record["cost_source"]) == (None, "unknown")
+            assert (record["cost_usd"], record["cost_source"]) == (None, "unknown")
         else:
-            assert (Decimal(record["cost"]), record["cost_source"]) == (prices.cost(*price, sent["usage"]), "table")
+            assert (Decimal(record["cost_usd"]), record["cost_source"]) == (prices.cost(*price, sent["usage"]), "table")
         return record
 
     def failed(self, headers: Any, status: int) -> Answer:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from books import Books
-from rig import Proxy, Simulator
+pytest.register_assert_rewrite("books", "rig")
+
+from books import Books  # noqa: E402
+from rig import Proxy, Simulator  # noqa: E402
 
 # What must never be found in a log or in the ledger.
 API_KEY = "sk-test-d41d8cd98f00b204e9800998ecf8427e"
@@ -51,4 +53,5 @@ def proxy(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def books(proxy: Proxy, simulator: Simulator, request: pytest.FixtureRequest) -> Books:
     """This test's books, under a session of its own."""
-    return Books(proxy, simulator, re.sub(r"[^A-Za-z0-9_.-]", "-", request.node.name))
+    name = f"{request.path.stem}.{request.node.name}"
+    return Books(proxy, simulator, re.sub(r"[^A-Za-z0-9_.-]", "-", name))

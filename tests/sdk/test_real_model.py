@@ -47,7 +47,7 @@ def check(served: Proxy, headers: Any, usage: Any) -> None:
     assert (record["usage"]["input"], record["usage"]["output"]) == (usage.prompt_tokens, usage.completion_tokens)
     assert record["usage"]["cached_read"] == usage.prompt_tokens_details.cached_tokens
     assert usage.completion_tokens > 0
-    assert Decimal(record["cost"]) == 0
+    assert Decimal(record["cost_usd"]) == 0
 
 
 def test_a_real_answer_is_booked_as_the_server_counted_it(client: openai.OpenAI, served: Proxy) -> None:
