@@ -52,6 +52,18 @@ test('a stream that asks for usage sees it', async () => {
   assert.equal(last.usage.completion_tokens, record.usage.output);
 });
 
+for (const encoding of ['gzip', 'br']) {
+  test(`a stream compressed by ${encoding} is booked`, async () => {
+    const body = { ...ASK, stream: true, stream_options: { include_usage: true } };
+    const { data, response } = await client.chat.completions
+      .create(body, { headers: { 'accept-encoding': encoding, ...simulate({ encoding }) } })
+      .withResponse();
+    assert.equal(response.headers.get('content-encoding'), encoding);
+    assert.ok((await all(data)).at(-1).usage);
+    await books.agreeOn(response.headers, 'openai', MODEL);
+  });
+}
+
 test('a stream that does not ask sees no usage and is booked exactly', async () => {
   const { data, response } = await client.chat.completions.create({ ...ASK, stream: true }).withResponse();
   const chunks = await all(data);

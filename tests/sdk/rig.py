@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Seconds that anything may take before a test fails.
 PATIENCE = 30.0
 
+# Every provider that tollgate mounts by itself.
+PROVIDERS = "anthropic openai openrouter gemini ollama groq mistral deepseek xai together llamacpp vllm".split()
+
 T = TypeVar("T")
 
 
@@ -122,8 +125,7 @@ class Proxy(Program):
 
     def __init__(self, upstream: str, folder: Path) -> None:
         self.ledger = folder / "ledger"
-        providers = ("anthropic", "openai", "openrouter", "gemini", "ollama", "groq", "deepseek", "xai", "llamacpp", "vllm")
-        upstreams = [option for name in providers for option in ("--set", f"providers.{name}.base_url={upstream}")]
+        upstreams = [option for name in PROVIDERS for option in ("--set", f"providers.{name}.base_url={upstream}")]
         command = [binary(), "serve", "--listen", "127.0.0.1:0", "--ledger-dir", self.ledger, *upstreams]
         super().__init__(command, folder / "tollgate.log")
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx2
@@ -224,6 +225,37 @@ def test_a_model_without_a_price_is_counted_and_its_cost_is_unknown(client: open
     raw = client.chat.completions.with_raw_response.create(model="my-own-finetune-7b", messages=MESSAGES)
     raw.parse()
     books.agree_on(raw.headers, "openai", "my-own-finetune-7b")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("provider", ["groq", "mistral", "deepseek", "xai", "together", "llamacpp", "vllm"])
+def test_compatible_providers_are_booked_in_their_own_manner(
+    settings: dict[str, Any], books: Books, provider: str, stream: bool
+) -> None:
+    behaviour = simulate(flavour=provider, output_tokens=30, reasoning_tokens=10)
+    with openai.OpenAI(**settings | {"base_url": f"{books.proxy.url}/{provider}/v1"}) as client:
+        answer = client.chat.completions.create(
+            model="some-model", messages=MESSAGES, stream=stream, extra_headers=behaviour
+        )
+        if stream:
+            assert list(answer)
+    [sent] = books.agree()
+    assert sent["usage_sent"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_cost_that_openrouter_states_is_booked(settings: dict[str, Any], books: Books, stream: bool) -> None:
+    with openai.OpenAI(**settings | {"base_url": f"{books.proxy.url}/openrouter/v1"}) as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model="openai/gpt-5.6", messages=MESSAGES, stream=stream, extra_headers=simulate(flavour="openrouter")
+        )
+        if stream:
+            assert list(raw.parse())
+        else:
+            raw.parse()
+    [sent] = books.agree()
+    record = books.booked(raw.headers)
+    assert (Decimal(record["cost_usd"]), record["cost_source"]) == (Decimal(sent["cost"]), "stated")
 
 
 def test_an_async_client_in_parallel_is_booked_request_by_request(
