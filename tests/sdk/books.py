@@ -72,7 +72,7 @@ class Books:
         return sent
 
     def agree_on(self, headers: Any, provider: str, model: str, *, price: tuple[str, str] | None = None) -> Answer:
-        """`agree` for a test with one complete request; returns the ledger's record, checked to the token and the price.
+        """`agree` for a test with one complete request; returns the ledger's record, checked to token and price.
 
         `price` names the entry of the catalogue that the model's price is in; without it the price is not known.
         """

@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
 
 # Every provider that tollgate mounts by itself.
-PROVIDERS = "anthropic openai openrouter gemini ollama groq mistral deepseek xai together llamacpp vllm".split()
+PROVIDERS = (
+    *("anthropic", "openai", "openrouter", "gemini", "ollama", "groq"),
+    *("mistral", "deepseek", "xai", "together", "llamacpp", "vllm"),
+)
 
 T = TypeVar("T")
 

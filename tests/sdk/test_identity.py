@@ -29,7 +29,9 @@ def chat(books: Books, path: str = "/openai/v1", headers: dict[str, str] | None 
     return record
 
 
-def message(books: Books, path: str = "/anthropic", headers: dict[str, str] | None = None, **body: Any) -> dict[str, Any]:
+def message(
+    books: Books, path: str = "/anthropic", headers: dict[str, str] | None = None, **body: Any
+) -> dict[str, Any]:
     """Asks with Anthropic's SDK."""
     with anthropic.Anthropic(
         base_url=books.proxy.url + path, api_key=API_KEY, max_retries=0, timeout=30.0, default_headers=headers

@@ -96,9 +96,7 @@ def test_a_stream_that_asks_for_usage_sees_it(client: openai.OpenAI, books: Book
     assert chunks[-1].usage and chunks[-1].usage.completion_tokens == record["usage"]["output"]
 
 
-def test_a_stream_that_does_not_ask_sees_no_usage_and_is_booked_exactly(
-    client: openai.OpenAI, books: Books
-) -> None:
+def test_a_stream_that_does_not_ask_sees_no_usage_and_is_booked_exactly(client: openai.OpenAI, books: Books) -> None:
     stream = client.chat.completions.create(
         model=MODEL, messages=MESSAGES, stream=True, extra_headers=simulate(output_tokens=40)
     )
@@ -339,9 +337,7 @@ def test_a_stream_without_its_end_is_not_taken_for_a_whole_one(client: openai.Op
 
 def test_a_client_that_leaves_ends_the_providers_work(client: openai.OpenAI, books: Books) -> None:
     behaviour = simulate(output_tokens=3000, token_ms=10)
-    with client.chat.completions.create(
-        model=MODEL, messages=MESSAGES, stream=True, extra_headers=behaviour
-    ) as stream:
+    with client.chat.completions.create(model=MODEL, messages=MESSAGES, stream=True, extra_headers=behaviour) as stream:
         for number, _chunk in enumerate(stream):
             if number == 5:
                 break

@@ -74,9 +74,7 @@ def test_a_real_stream_that_did_not_ask_is_booked_all_the_same(client: openai.Op
     assert all(chunk.choices and chunk.usage is None for chunk in chunks)
     record = served.record(stream.response.headers["x-tollgate-request-id"])
     assert record["provenance"] == "reported"
-    whole = client.chat.completions.create(
-        model="smollm2", messages=MESSAGES, max_tokens=24, temperature=0, seed=1
-    )
+    whole = client.chat.completions.create(model="smollm2", messages=MESSAGES, max_tokens=24, temperature=0, seed=1)
     assert whole.usage
     assert (record["usage"]["input"], record["usage"]["output"]) == (
         whole.usage.prompt_tokens,
