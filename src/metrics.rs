@@ -235,7 +235,7 @@ impl Metrics {
                 r,
                 IntCounter::new(
                     "tollgate_unrecorded_requests_total",
-                    "Requests served without a place in the ledger (ledger.on_failure = \"pass\").",
+                    "Requests let through while the ledger could not be written (ledger.on_failure = \"pass\").",
                 ),
             ),
             resident: int_gauge(

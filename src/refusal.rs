@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use crate::llm::wire::{Dialect, error_body};
+use crate::policy::origin::Foreign;
 use crate::units::RequestId;
 
 /// Whose doing a refusal is; the label of the refusals metric.
@@ -42,6 +43,8 @@ pub enum Refusal {
     UpgradeRequired,
     /// The target is not a path (`*`, `CONNECT host`).
     BadTarget,
+    /// The request comes from a page of another site, or under another machine's name.
+    Foreign(Foreign),
     /// A tollgate header, or the tag in the path, says something that cannot be.
     BadTag(String),
     /// A field that tollgate decides on occurs twice, so it could mean two things.
@@ -87,6 +90,7 @@ impl Refusal {
         match self {
             Refusal::UnknownProvider { .. } => StatusCode::NOT_FOUND,
             Refusal::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Refusal::Foreign(_) => StatusCode::FORBIDDEN,
             Refusal::BadTarget
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
@@ -108,6 +112,8 @@ impl Refusal {
             Refusal::UnknownProvider { .. } => "unknown_provider",
             Refusal::UpgradeRequired => "upgrade_not_served",
             Refusal::BadTarget => "bad_target",
+            Refusal::Foreign(Foreign::Host) => "foreign_host",
+            Refusal::Foreign(Foreign::Site) => "foreign_site",
             Refusal::BadTag(_) => "bad_tag",
             Refusal::DuplicateField(_) => "duplicate_field",
             Refusal::BodyTooLarge { .. } => "body_too_large",
@@ -128,6 +134,7 @@ impl Refusal {
             Refusal::UnknownProvider { .. }
             | Refusal::UpgradeRequired
             | Refusal::BadTarget
+            | Refusal::Foreign(_)
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
@@ -156,6 +163,7 @@ impl Refusal {
             | Refusal::UnknownProvider { .. }
             | Refusal::UpgradeRequired
             | Refusal::BadTarget
+            | Refusal::Foreign(_)
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
@@ -173,6 +181,7 @@ impl Refusal {
                 "tollgate: no WebSocket here; send plain HTTP requests to the same path".to_owned()
             }
             Refusal::BadTarget => "tollgate: the request's target must be a path".to_owned(),
+            Refusal::Foreign(why) => format!("tollgate: {why}"),
             Refusal::BadTag(what) => format!("tollgate: {what}"),
             Refusal::DuplicateField(field) => {
                 format!("tollgate: the body names \"{field}\" twice, so it could mean two things; send it once")
@@ -182,7 +191,7 @@ impl Refusal {
                  if that is intended"
             ),
             Refusal::BodyTimeout { limit } => {
-                format!("tollgate: the request's body stood still for {}", humantime::format_duration(*limit))
+                format!("tollgate: the request's body did not come within {}", humantime::format_duration(*limit))
             }
             Refusal::BodyBroken => "tollgate: the request's body broke off or is not valid HTTP".to_owned(),
             Refusal::LedgerUnavailable => {

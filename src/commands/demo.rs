@@ -43,7 +43,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
     logging::start(&settings.log);
     if options.ledger_dir.is_none() {
         // The demo's figures must not mix with real ones.
-        settings.ledger.dir = std::env::temp_dir().join("tollgate-demo");
+        settings.ledger.dir.as_mut_os_string().push("-demo");
     }
     runtime()?.block_on(async {
         let stopped = CancellationToken::new();
@@ -69,7 +69,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
 
         let traffic = tokio::spawn(traffic::run(address));
         let shown = tokio::spawn(show(Arc::clone(&gate)));
-        let signal = stop_signal()?;
+        let signal = stop_signal(1)?;
         let limit = args.duration;
         let stop = async move {
             match limit {
@@ -89,7 +89,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
                 tracing::warn!("{}", failure.render(false));
             }
         };
-        serve_until(listener, gate, closing).await?;
+        serve_until(listener, gate, closing, stop_signal(2)?).await?;
         stopped.cancel();
         // The simulated provider ends with its connections; if it does not, the process does.
         let _ = simulated.await;

@@ -40,12 +40,12 @@ pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
         announce_in_ledger(&gate, address);
         announce(&gate.settings, address);
         tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "serving");
-        serve_until(listener, gate, stop_signal()?).await?;
+        serve_until(listener, gate, stop_signal(1)?, stop_signal(2)?).await?;
         Ok(Exit::Success.into())
     })
 }
 
-/// Serves until `stop` is done, then drains and closes the ledger.
+/// Serves until `stop` is done, then drains (until `hurry` is done) and closes the ledger.
 ///
 /// # Errors
 /// When the ledger cannot be written to its end.
@@ -53,11 +53,12 @@ pub async fn serve_until(
     listener: TcpListener,
     gate: Arc<Gate>,
     stop: impl Future<Output = ()>,
+    hurry: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let cut = server::run(listener, Arc::clone(&gate), stop).await;
+    let cut = server::run(listener, Arc::clone(&gate), stop, hurry).await;
     if cut > 0 {
         tracing::warn!(
-            connections = cut,
+            running = cut,
             "still open after server.drain_timeout; their requests are booked as far as they got"
         );
     }
@@ -138,7 +139,7 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
     tell(&opened);
     let gate = Gate::new(settings, catalogue, ledger, clock, process_number())
         .map_err(|error| Failure::usage("a setting cannot be used").because(error))?;
-    Ok(gate.shared())
+    Ok(Arc::new(gate))
 }
 
 /// Says what opening the ledger found.
@@ -173,11 +174,11 @@ fn process_number() -> u64 {
     hasher.finish()
 }
 
-/// Done when the process is asked to stop.
+/// Done when the process has been asked to stop so many times: once to end in peace, twice to end now.
 ///
 /// # Errors
 /// When signals cannot be listened for.
-pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+pub fn stop_signal(times: usize) -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| {
         signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(error))
@@ -187,9 +188,11 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
         listen(SignalKind::interrupt())?,
     );
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for _ in 0..times {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
         }
     })
 }

@@ -150,7 +150,7 @@ pub fn run(args: SimulateArgs, options: &Options) -> Result<ExitCode, Failure> {
         } else {
             format!("listening on http://{address}\n")
         })?;
-        serve(listener, settings(args, script), stop_signal()?).await;
+        serve(listener, settings(args, script), stop_signal(1)?).await;
         Ok(Exit::Success.into())
     })
 }

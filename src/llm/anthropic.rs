@@ -251,6 +251,7 @@ impl AnthropicReader {
 
     /// The body has ended cleanly.
     pub(super) fn finish(&mut self, reading: &mut Reading) {
+        reading.whole = self.stopped;
         reading.complete |= self.stopped && reading.usage.is_some();
     }
 

@@ -304,6 +304,7 @@ impl GeminiReader {
 
     /// The body has ended cleanly: that alone ends a stream.
     pub(super) fn finish(&mut self, reading: &mut Reading) {
+        reading.whole = self.finished;
         reading.complete |= self.finished && reading.usage.is_some();
     }
 }

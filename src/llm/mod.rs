@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod estimate;
 mod fields;
 mod gemini;
+pub mod hide_coded;
 pub mod hide_usage;
 pub mod meter;
 mod ollama;

@@ -198,6 +198,7 @@ impl OpenAiReader {
 
     /// The body has ended cleanly; some servers send no `[DONE]`.
     pub(super) fn finish(&mut self, reading: &mut Reading) {
+        reading.whole = self.finished;
         reading.complete |= (self.finished && reading.usage.is_some()) || self.may_lack_usage();
     }
 

@@ -10,6 +10,8 @@ pub struct Reading {
     pub usage: Option<Usage>,
     /// Whether `usage` is final. False while a stream runs and when it broke off: then it is a lower bound.
     pub complete: bool,
+    /// The body ended, and had said before that the answer was at its end (a stop reason), whatever it stated of usage.
+    pub whole: bool,
     /// Billed work that the top-level figures leave out: Anthropic's compaction and advisor iterations, and each
     /// succeeded line of a batch's results.
     pub side: Vec<SideUsage>,

@@ -6,6 +6,7 @@
 
 pub mod booking;
 pub mod explicit;
+pub mod origin;
 pub mod priority;
 pub mod session;
 pub mod task;

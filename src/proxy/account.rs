@@ -1,26 +1,25 @@
 //! One request's account, from its arrival to its booking. Whatever way the request ends, dropping the account books
 //! it: once, with the best figures at hand.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::answer::AnswerBody;
-use super::gate::Gate;
+use super::book::{self, About};
+use super::gate::{Gate, Provider};
 use crate::config::settings::Settings;
-use crate::llm::catalogue::Unpriced;
-use crate::llm::pricing::{self, Terms};
 use crate::llm::reading::Reading;
-use crate::llm::usage::{Provenance, Usage};
+use crate::llm::usage::Usage;
 use crate::llm::wire::{Billing, Dialect, Endpoint};
-use crate::policy::booking::{self, Reached};
+use crate::policy::booking::Reached;
 use crate::refusal::Refusal;
 use crate::store::Entry;
-use crate::store::record::{CostSource, Outcome, Record};
+use crate::store::record::{Outcome, Record};
 use crate::units::RequestId;
+use crate::upstream::SentMark;
 
 /// The header that names the request in answers of every kind.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
@@ -33,15 +32,16 @@ pub(super) struct Account {
     arrived: Instant,
     /// tollgate's own work so far.
     added: Duration,
-    /// What the provider's side is called where prices are looked up; empty before the request has a provider.
-    catalogue: String,
-    dialect: Dialect,
+    /// Place of the provider in the gate's list, once it is known.
+    provider: Option<usize>,
     endpoint: Endpoint,
     /// What names the fetched work, where the path does (a batch's results).
-    fetch_id: Option<String>,
+    fetched: Option<String>,
     expected: Usage,
-    reached: Reached,
-    in_flight: Option<prometheus::IntGauge>,
+    /// Set by the body when it begins to leave.
+    sent: SentMark,
+    /// The answer's head, once it has come: whether it is one that is billed.
+    answered: Option<Reached>,
     settled: bool,
 }
 
@@ -60,14 +60,12 @@ impl Account {
             gate: Arc::clone(gate),
             arrived: Instant::now(),
             added: Duration::ZERO,
-            catalogue: String::new(),
-            // Until the path says whose it is, errors look like those of the most widely spoken format.
-            dialect: Dialect::OpenAi,
+            provider: None,
             endpoint: Endpoint::Other,
-            fetch_id: None,
+            fetched: None,
             expected: Usage::default(),
-            reached: Reached::NotServed,
-            in_flight: None,
+            sent: SentMark::default(),
+            answered: None,
             settled: false,
         }
     }
@@ -112,21 +110,32 @@ impl Account {
     }
 
     /// Notes whose request it is: from here on it counts as that provider's.
-    pub(super) fn belongs_to(&mut self, provider: &super::gate::Provider, endpoint: Endpoint) {
-        let in_flight = self.gate.metrics.in_flight(&provider.settings.name);
-        in_flight.inc();
-        self.in_flight = Some(in_flight);
-        self.catalogue.clone_from(&provider.settings.catalogue);
+    pub(super) fn belongs_to(&mut self, place: usize, endpoint: Endpoint) {
+        self.provider = Some(place);
         self.endpoint = endpoint;
-        self.dialect = endpoint.dialect().unwrap_or(provider.settings.dialect);
+        let provider = &self.gate.providers[place];
+        provider.in_flight.inc();
+        let name = provider.settings.name.clone();
         let record = self.record_mut();
-        record.provider.clone_from(&provider.settings.name);
+        record.provider = name;
         endpoint.as_str().clone_into(&mut record.endpoint);
     }
 
     /// Notes what names the work that is fetched.
-    pub(super) fn fetches(&mut self, path: &str) {
-        self.fetch_id = Some(path.to_owned());
+    pub(super) fn fetches(&mut self, id: &str) {
+        self.fetched = Some(id.to_owned());
+    }
+
+    /// The wire format in which the client understands an error. Before the path says whose the request is: that of
+    /// the most widely spoken format.
+    fn dialect(&self) -> Dialect {
+        let provider = self
+            .provider
+            .map(|place| self.gate.providers[place].settings.dialect);
+        self.endpoint
+            .dialect()
+            .or(provider)
+            .unwrap_or(Dialect::OpenAi)
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
@@ -144,12 +153,11 @@ impl Account {
     /// When the ledger cannot be written and the config says to refuse then.
     pub(super) fn admit(&mut self, expected: Usage) -> Result<(), Refusal> {
         self.expected = expected;
-        if self.endpoint.billing() == Billing::ByTokens {
-            let reading = Reading {
-                usage: Some(expected),
-                ..Reading::default()
-            };
-            self.write_down(expected, Provenance::Estimated, &reading);
+        let gate = Arc::clone(&self.gate);
+        if let Some(place) = self.provider
+            && self.endpoint.billing() == Billing::ByTokens
+        {
+            book::estimate(&gate, &gate.providers[place], expected, self.record_mut());
         }
         let Place::Draft(record) = &mut self.place else {
             return Ok(());
@@ -163,7 +171,7 @@ impl Account {
             }
             Err(failure) if self.gate.settings.ledger.pass_on_failure => {
                 self.gate.metrics.unrecorded();
-                self.place = Place::Journaled(Entry::unrecorded(*failure.record));
+                self.place = Place::Journaled(self.gate.ledger.entry_unopened(*failure.record));
                 Ok(())
             }
             Err(failure) => {
@@ -177,20 +185,30 @@ impl Account {
         }
     }
 
-    /// The request is on its way: if nobody sees its answer, it is booked at its estimate.
-    pub(super) fn sent(&mut self) {
-        self.reached = Reached::Sent;
+    /// The mark that the body sets when it begins to leave: from then on the provider may be at work, so a request whose
+    /// answer nobody sees is booked at its estimate.
+    pub(super) fn sent_mark(&self) -> SentMark {
+        self.sent.clone()
     }
 
-    /// An answer's head has come.
+    /// An answer's head has come. An error status is not billed, unless the answer states usage all the same.
     pub(super) fn answered(&mut self, status: http::StatusCode) {
         self.record_mut().status = status.as_u16();
         let failed = status.is_client_error() || status.is_server_error();
-        self.reached = if failed {
+        self.answered = Some(if failed {
             Reached::NotServed
         } else {
             Reached::Answer
+        });
+    }
+
+    fn reached(&self) -> Reached {
+        let unanswered = if self.sent.is_set() {
+            Reached::Sent
+        } else {
+            Reached::NotServed
         };
+        self.answered.unwrap_or(unanswered)
     }
 
     /// Answers the request ourselves, and books that.
@@ -199,7 +217,7 @@ impl Account {
         let mut response = AnswerBody::response(
             refusal.status(),
             "application/json",
-            refusal.body(self.dialect, self.id()),
+            refusal.body(self.dialect(), self.id()),
         );
         let headers = response.headers_mut();
         for (name, value) in refusal.headers() {
@@ -215,11 +233,6 @@ impl Account {
             Refusal::UpstreamClosed | Refusal::UpstreamInvalid => Outcome::UpstreamCut,
             _ => Outcome::Refused,
         };
-        // A connection that never came about, or broke before an answer, has cost nothing that we know of; one that
-        // was given up after waiting may have cost everything.
-        if !matches!(refusal, Refusal::UpstreamTimeout { .. }) {
-            self.reached = Reached::NotServed;
-        }
         self.settle(outcome, &Reading::default());
         response
     }
@@ -229,8 +242,13 @@ impl Account {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
-        self.book(reading);
-        let (total, added) = (self.arrived.elapsed(), self.added);
+        let gate = Arc::clone(&self.gate);
+        // A path that belongs to nobody (a browser's icon, a scanner) is counted as a refusal, and is no request.
+        let Some(provider) = self.provider.map(|place| &gate.providers[place]) else {
+            return;
+        };
+        let (total, added, endpoint) = (self.arrived.elapsed(), self.added, self.endpoint);
+        let model = self.book(&gate, provider, reading).unwrap_or("other");
         let record = self.record_mut();
         record.outcome = outcome;
         record.total_us = micros(total);
@@ -238,120 +256,41 @@ impl Account {
         if let Some(error) = &reading.error {
             record.error = error.code.clone().or_else(|| error.kind.clone());
         }
-        if reading.unreadable && self.endpoint.billing() != Billing::Free {
-            self.gate.metrics.unreadable(&self.record().provider);
+        gate.metrics.ended(record, endpoint.as_str(), model);
+        if reading.unreadable && endpoint.billing() != Billing::Free {
+            gate.metrics.unreadable(&provider.settings.name);
         }
-        // A path that belongs to nobody (a browser's icon, a scanner) is counted as a refusal, and is no request.
-        if self.record().provider.is_empty() {
-            return;
-        }
-        let record = self.record();
-        let model = record
-            .model
-            .as_deref()
-            .or(record.requested_model.as_deref());
-        let known = model.and_then(|model| self.gate.catalogue.resolve(&self.catalogue, model));
-        let label = known.map_or("other", |known| &*known.id);
-        self.gate
-            .metrics
-            .ended(record, self.endpoint.as_str(), label);
+        self.write(&gate);
+    }
+
+    fn book<'g>(
+        &mut self,
+        gate: &'g Gate,
+        provider: &Provider,
+        reading: &Reading,
+    ) -> Option<&'g str> {
+        let (expected, fetched) = (self.expected, self.fetched.take());
+        let about = About {
+            endpoint: self.endpoint,
+            reached: self.reached(),
+            expected: &expected,
+            fetched: fetched.as_deref(),
+        };
+        book::book(gate, provider, &about, reading, self.record_mut())
+    }
+
+    /// Writes the record for good.
+    fn write(&mut self, gate: &Gate) {
         match &mut self.place {
             Place::Journaled(entry) => entry.close(),
             Place::Draft(record) => {
-                // Refused before admission: it is kept all the same. If the ledger fails, its own health tells.
+                // Refused before admission: it is kept all the same, now or when the disk takes it again.
                 let empty = Record::new(record.id);
-                let draft = std::mem::replace(record, empty);
-                if let Ok(mut entry) = self.gate.ledger.begin(draft) {
-                    entry.close();
-                }
+                gate.ledger
+                    .entry_unopened(std::mem::replace(record, empty))
+                    .close();
             }
         }
-    }
-
-    /// Decides what the request used, and writes that and its cost into the record.
-    fn book(&mut self, reading: &Reading) {
-        // Fetching the result of background work, or a batch's results, books once, however often it is fetched.
-        let fetched = matches!(
-            self.endpoint,
-            Endpoint::ResponseFetch | Endpoint::BatchResults
-        );
-        if fetched && !self.fetch_books(reading) {
-            return self.write_down(Usage::default(), Provenance::None, reading);
-        }
-        let billing = self.endpoint.billing();
-        let (usage, provenance) = booking::book(billing, self.reached, &self.expected, reading);
-        match provenance {
-            Provenance::None | Provenance::Reported => self.write_down(usage, provenance, reading),
-            Provenance::Partial | Provenance::Estimated => {
-                let completed = Reading {
-                    usage: Some(usage),
-                    side: Vec::new(),
-                    ..reading.clone()
-                };
-                self.write_down(usage, provenance, &completed);
-            }
-        }
-    }
-
-    /// Whether this fetch is the one that books the work. Only background work is booked when it is fetched; other
-    /// answers were booked when they were asked for.
-    fn fetch_books(&mut self, reading: &Reading) -> bool {
-        let id = match self.endpoint {
-            Endpoint::ResponseFetch if reading.background => reading.answer_id.clone(),
-            Endpoint::BatchResults => self.fetch_id.clone(),
-            _ => None,
-        };
-        let Some(id) = id.filter(|_| reading.complete || reading.usage.is_none()) else {
-            return false;
-        };
-        if reading.total().is_none() || !self.gate.ledger.book_once(&id) {
-            return false;
-        }
-        self.record_mut().answer_id = Some(id);
-        true
-    }
-
-    /// Writes usage, provenance and cost into the record.
-    fn write_down(&mut self, usage: Usage, provenance: Provenance, reading: &Reading) {
-        let record = match &mut self.place {
-            Place::Draft(record) => record,
-            Place::Journaled(entry) => entry,
-        };
-        if reading.model.is_some() {
-            record.model.clone_from(&reading.model);
-        }
-        record.service_tier.clone_from(&reading.service_tier);
-        record.usage = usage;
-        record.provenance = provenance;
-        (record.cost, record.table_cost, record.cost_source) = (None, None, CostSource::None);
-        if provenance == Provenance::None {
-            return;
-        }
-        let terms = Terms {
-            provider: &self.catalogue,
-            model: record.requested_model.as_deref().unwrap_or_default(),
-            at_unix_ms: record.id.unix_ms(),
-            ..Terms::default()
-        };
-        let priced = pricing::price_reading(&self.gate.catalogue, &terms, reading);
-        record.cost = priced.cost();
-        record.table_cost = priced.table.ok();
-        record.cost_source = match (priced.stated, &priced.table) {
-            (Some(_), _) => CostSource::Stated,
-            (None, Ok(_)) => CostSource::Table,
-            (None, Err(why)) => {
-                let model = record
-                    .model
-                    .as_deref()
-                    .or(record.requested_model.as_deref());
-                self.gate.unknown_models().say_once(
-                    &record.provider,
-                    model.unwrap_or("(none)"),
-                    *why,
-                );
-                CostSource::Unknown
-            }
-        };
     }
 }
 
@@ -359,8 +298,8 @@ impl Drop for Account {
     /// An account that nobody settled belongs to a client that left.
     fn drop(&mut self) {
         self.settle(self.abandoned(), &Reading::default());
-        if let Some(in_flight) = self.in_flight.take() {
-            in_flight.dec();
+        if let Some(place) = self.provider {
+            self.gate.providers[place].in_flight.dec();
         }
     }
 }
@@ -373,21 +312,4 @@ pub(super) fn request_id_value(id: RequestId) -> HeaderValue {
 /// A duration in whole microseconds.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Remembers which models without a price were already spoken of.
-#[derive(Debug, Default)]
-pub(super) struct UnknownModels(Mutex<HashSet<(String, String)>>);
-
-/// Clients choose model names, so the memory of them is bounded.
-const MAX_UNKNOWN_MODELS: usize = 1_000;
-
-impl UnknownModels {
-    fn say_once(&self, provider: &str, model: &str, why: Unpriced) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.len() < MAX_UNKNOWN_MODELS && said.insert((provider.to_owned(), model.to_owned())) {
-            drop(said);
-            tracing::warn!(provider, model, %why, "cost unknown, tokens are counted; a price goes under [[models]]");
-        }
-    }
 }

@@ -1,11 +1,9 @@
 //! The shared state of the path: handles only. Each holds its own lock, if it needs one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
+use super::tasks::Tasks;
+use super::unknown_models::UnknownModels;
 use crate::clock::Clock;
 use crate::config::settings::{ProviderSettings, Settings};
 use crate::llm::catalogue::Catalogue;
@@ -34,7 +32,7 @@ pub struct Gate {
     pub(super) tasks_by_words: TaskDetector,
     ids: Ids,
     draining: AtomicBool,
-    unknown_models: super::account::UnknownModels,
+    pub(super) unknown_models: UnknownModels,
 }
 
 /// One provider: its settings and its connections.
@@ -42,6 +40,8 @@ pub struct Gate {
 pub(super) struct Provider {
     pub(super) settings: ProviderSettings,
     pub(super) upstream: Upstream,
+    /// Its requests that have not ended.
+    pub(super) in_flight: prometheus::IntGauge,
 }
 
 /// The path cannot be set up.
@@ -67,6 +67,7 @@ impl Gate {
         clock: Clock,
         process: u64,
     ) -> Result<Self, GateError> {
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let providers = settings
             .providers
             .iter()
@@ -75,6 +76,7 @@ impl Gate {
                 Ok(Provider {
                     settings: provider.clone(),
                     upstream,
+                    in_flight: metrics.in_flight(&provider.name),
                 })
             })
             .collect::<Result<Vec<_>, TlsRootsError>>()?;
@@ -83,7 +85,7 @@ impl Gate {
             settings,
             catalogue,
             ledger,
-            metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
+            metrics,
             clock,
             tasks: Tasks::default(),
             providers,
@@ -93,7 +95,7 @@ impl Gate {
                 count: AtomicU64::new(0),
             },
             draining: AtomicBool::new(false),
-            unknown_models: Default::default(),
+            unknown_models: UnknownModels::default(),
         })
     }
 
@@ -113,52 +115,6 @@ impl Gate {
             self.ids.process,
             self.ids.count.fetch_add(1, Ordering::Relaxed),
         )
-    }
-
-    pub(super) fn unknown_models(&self) -> &super::account::UnknownModels {
-        &self.unknown_models
-    }
-
-    /// The shared state behind one handle.
-    pub fn shared(self) -> Arc<Self> {
-        Arc::new(self)
-    }
-}
-
-/// Everything that runs for a client, so that the end of the process can wait for it, or cut it off and still see it
-/// booked.
-#[derive(Debug, Default)]
-pub struct Tasks {
-    tracker: TaskTracker,
-    cut: CancellationToken,
-}
-
-impl Tasks {
-    /// Runs something for a client.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(task);
-    }
-
-    /// Waits until everything has ended by itself.
-    pub async fn finish(&self) {
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-
-    /// Tells everything to end now, and waits for it.
-    pub async fn cut(&self) {
-        self.cut.cancel();
-        self.finish().await;
-    }
-
-    /// Done when everything has been told to end.
-    pub async fn are_cut(&self) {
-        self.cut.cancelled().await;
-    }
-
-    /// Whether everything has been told to end.
-    pub fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
     }
 }
 

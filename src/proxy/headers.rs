@@ -38,6 +38,10 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
 
 /// Removes what must not go to the client.
 pub(super) fn for_client(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // RFC 9112, section 6.3: then the length means nothing, and would cut the answer short.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     remove_hop_by_hop(headers);
 }
 
@@ -103,6 +107,15 @@ mod tests {
             2,
             "repeated headers stay repeated"
         );
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_encoding_is_not_believed() {
+        let mut headers = HeaderMap::new();
+        headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
+        headers.insert("content-length", HeaderValue::from_static("10"));
+        for_client(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

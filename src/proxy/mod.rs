@@ -12,6 +12,7 @@
 mod account;
 mod admit;
 mod answer;
+mod book;
 mod classify;
 mod gate;
 mod headers;
@@ -20,6 +21,8 @@ mod parse;
 mod relay;
 mod route;
 mod send;
+mod tasks;
+mod unknown_models;
 mod upgrade;
 
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use self::account::Account;
 pub use self::answer::AnswerBody;
 pub use self::gate::{Gate, GateError};
 use self::send::Served;
+pub use self::tasks::Tasks;
 use crate::refusal::Refusal;
 
 /// Answers one request: the provider's answer, or a refusal in the client's wire format.
@@ -41,6 +45,11 @@ pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<Ans
         Ok(served) => relay::relay(served, account),
         Err(refusal) => account.refuse(&refusal),
     }
+}
+
+/// Answers a request that is not even read.
+pub fn refuse_unread(gate: &Arc<Gate>, refusal: &Refusal) -> Response<AnswerBody> {
+    Account::open(gate).refuse(refusal)
 }
 
 /// The steps up to the head of the provider's answer.

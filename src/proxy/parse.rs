@@ -8,9 +8,11 @@ use http::{HeaderMap, Method, Request, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::account::Account;
 use super::gate::Gate;
+use super::upgrade;
 use crate::llm::endpoint::{self, Mount};
 use crate::llm::request::{self, Peek, Unparsed};
 use crate::llm::wire::Endpoint;
@@ -20,6 +22,16 @@ use crate::units::Priority;
 /// How much of a body that is too large is read and thrown away, so that a client that writes first and reads later
 /// gets to see the refusal instead of a broken pipe. In multiples of the limit.
 const DRAIN_LIMITS: usize = 4;
+
+/// Longest model name in bytes; real ones stay below 100, also Bedrock's resource names.
+const MAX_MODEL_BYTES: usize = 256;
+
+/// How often the longest pause a whole body may take: a client that sends a byte now and then does not hold its place for
+/// ever.
+const BODY_PAUSES: u32 = 10;
+
+/// Bodies above this size, in bytes, take milliseconds to read.
+const LARGE_BODY_BYTES: usize = 1 << 20;
 
 /// A request as it came.
 #[derive(Debug)]
@@ -98,17 +110,12 @@ pub(super) async fn parse(
     let Mount { rest, tag, .. } = mount;
     let settings = &gate.providers[provider].settings;
     let asked = endpoint::endpoint_of(&parts.method, rest);
-    account.belongs_to(&gate.providers[provider], asked.endpoint);
-    if is_upgrade(&parts.headers)
-        && rest
-            .split('?')
-            .next()
-            .is_some_and(|path| path.ends_with("/responses"))
-    {
+    account.belongs_to(provider, asked.endpoint);
+    if upgrade::is_wanted(&parts) && is_responses(rest) {
         return Err(Refusal::UpgradeRequired);
     }
     if asked.endpoint == Endpoint::BatchResults {
-        account.fetches(rest);
+        account.fetches(batch_of(rest));
     }
     let mut call = Call {
         provider,
@@ -132,13 +139,14 @@ pub(super) async fn parse(
         call.body = CallBody::Passing(body);
         return Ok(call);
     }
-    let bytes = collect(&call.parts.headers, body, gate).await?;
+    let pause = gate.settings.server.body_timeout;
+    let limit = pause.saturating_mul(BODY_PAUSES);
+    let collected = tokio::time::timeout(limit, collect(&call.parts.headers, body, gate)).await;
+    let bytes = collected.map_err(|_| Refusal::BodyTimeout { limit })??;
     account.record_mut().request_bytes = bytes.len() as u64;
-    call.decoded = Decoded::of(
-        &call.parts.headers,
-        &bytes,
-        gate.settings.server.max_body_bytes,
-    );
+    let cap = gate.settings.server.max_body_bytes;
+    let encoded = call.parts.headers.contains_key(header::CONTENT_ENCODING);
+    call.decoded = beside_others(encoded, || Decoded::of(&call.parts.headers, &bytes, cap));
     call.body = CallBody::Kept(bytes);
     Ok(call)
 }
@@ -146,6 +154,11 @@ pub(super) async fn parse(
 impl Call {
     /// Reads what the body says. What cannot be read passes through, and is counted.
     pub(super) fn read(&self, gate: &Gate) -> Result<Option<Peek<'_>>, Refusal> {
+        let large = matches!(&self.body, CallBody::Kept(bytes) if bytes.len() > LARGE_BODY_BYTES);
+        beside_others(large, || self.read_here(gate))
+    }
+
+    fn read_here(&self, gate: &Gate) -> Result<Option<Peek<'_>>, Refusal> {
         let plain = match (&self.body, &self.decoded) {
             (CallBody::Kept(bytes), Decoded::NotNeeded) if !bytes.is_empty() => bytes.as_ref(),
             (_, Decoded::Plain(plain)) => plain,
@@ -165,6 +178,16 @@ impl Call {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Does work that may take milliseconds in a way that other requests on this thread need not wait for it.
+fn beside_others<T>(slow: bool, work: impl FnOnce() -> T) -> T {
+    let movable = || Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if slow && movable() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 
@@ -211,6 +234,9 @@ pub(super) fn understand<'a>(
     let stream = call
         .path_stream
         .unwrap_or_else(|| peek.is_some_and(|peek| peek.stream));
+    // What cannot be a name passes through, and is not taken for one: no log, header or metric gets it.
+    let model =
+        model.filter(|name| name.len() <= MAX_MODEL_BYTES && !name.contains(char::is_control));
     let record = account.record_mut();
     record.requested_model = model.map(str::to_owned);
     record.stream = stream;
@@ -221,9 +247,18 @@ pub(super) fn understand<'a>(
     }
 }
 
-/// Whether a request wants another protocol on its connection.
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
+/// Whether a path is that of OpenAI's Responses, where Codex tries a WebSocket first and falls back at once when it is
+/// told to.
+fn is_responses(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    path.trim_end_matches('/').ends_with("/responses")
+}
+
+/// The batch in `…/batches/ID/results`, without anything else that the path or its query says.
+fn batch_of(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or(path);
+    let path = path.trim_end_matches('/').trim_end_matches("/results");
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Reads a body to its end: into one piece, within the size and time limits.

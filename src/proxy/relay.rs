@@ -22,7 +22,7 @@ use super::answer::AnswerBody;
 use super::headers;
 use super::send::{Reply, Served};
 use super::upgrade;
-use crate::llm::hide_usage::HideUsage;
+use crate::llm::hide_coded::HideCodedUsage;
 use crate::llm::meter::{Coding, Framing, Meter, Progress};
 use crate::llm::reading::Reading;
 use crate::llm::wire::{Billing, Endpoint};
@@ -47,10 +47,17 @@ pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_client(&mut parts.headers);
     let meter = meter(account.endpoint(), &parts.headers);
-    let hide = route.asking_body.is_some() && parts.status.is_success();
-    let hide = (hide && Framing::of(&parts.headers) == Framing::Sse).then(HideUsage::new);
+    let hide = route.asking_body.is_some()
+        && parts.status.is_success()
+        && Framing::of(&parts.headers) == Framing::Sse;
+    let hide = if hide {
+        HideCodedUsage::new(Coding::of(&parts.headers))
+    } else {
+        None
+    };
     if hide.is_some() {
         parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.remove(header::CONTENT_ENCODING);
     }
     let headers = &mut parts.headers;
     headers.insert(REQUEST_ID, request_id_value(account.id()));
@@ -77,21 +84,24 @@ pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody
         upgrade::splice(client, provider, account);
         return Response::from_parts(parts, AnswerBody::own(Bytes::new()));
     }
-    let limits = Limits::of(&account);
     let mut relay = Relay {
         inner: body,
-        pause: Box::pin(tokio::time::sleep_until(limits.next())),
-        limits,
+        limits: Limits::of(&account),
         meter,
+        streams: matches!(
+            Framing::of(&parts.headers),
+            Framing::Sse | Framing::JsonLines
+        ),
         hide,
         waiting: None,
+        trailers: None,
         bytes: 0,
         account,
         status: parts.status,
     };
     if relay.inner.is_end_stream() {
         // hyper will not ask a body without content for its end.
-        relay.ended(Outcome::Complete);
+        relay.end();
     }
     Response::from_parts(parts, AnswerBody::Relayed(Box::new(relay)))
 }
@@ -111,13 +121,15 @@ fn meter(endpoint: Endpoint, headers: &HeaderMap) -> Option<Meter> {
 /// A provider's answer on its way to the client.
 pub struct Relay {
     inner: Incoming,
-    /// Fires when the provider has been silent, or the answer has run, for too long.
-    pause: Pin<Box<Sleep>>,
     limits: Limits,
     meter: Option<Meter>,
-    hide: Option<HideUsage>,
+    /// The answer is a stream of events or lines, which says itself when it is at its end.
+    streams: bool,
+    hide: Option<HideCodedUsage>,
     /// A frame that goes out before the next one is asked for.
     waiting: Option<Bytes>,
+    /// Trailers that go out after it.
+    trailers: Option<Frame<Bytes>>,
     bytes: u64,
     account: Account,
     status: StatusCode,
@@ -137,11 +149,15 @@ impl fmt::Debug for Relay {
 #[error("the provider's answer took too long")]
 struct TooSlow;
 
-/// The time limits of an answer.
-#[derive(Debug, Clone, Copy)]
+/// The time limits of an answer. The timer exists only once the provider has kept us waiting, and is set anew only when
+/// it fires: most frames come without touching it.
+#[derive(Debug)]
 struct Limits {
     idle: Duration,
     end: Option<Instant>,
+    /// When the provider last sent something.
+    heard: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Limits {
@@ -153,13 +169,29 @@ impl Limits {
         Self {
             idle: settings.idle_timeout,
             end,
+            heard: Instant::now(),
+            timer: None,
         }
     }
 
-    /// When the answer will have been silent, or will have run, for too long.
-    fn next(&self) -> Instant {
-        let silent = Instant::now() + self.idle;
-        self.end.map_or(silent, |end| end.min(silent))
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// Ready when the provider has been silent, or the answer has run, for too long.
+    fn poll_exceeded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let silent = self.heard + self.idle;
+            let next = self.end.map_or(silent, |end| end.min(silent));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next)));
+            std::task::ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= next {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(next);
+        }
     }
 }
 
@@ -180,8 +212,30 @@ impl Relay {
         self.account.settle(outcome, reading);
     }
 
+    /// The body has ended cleanly: reads what is left to read and books the request. A stream that never said that it
+    /// was at its end was cut all the same, only politely.
+    fn end(&mut self) {
+        let Some(meter) = &mut self.meter else {
+            return self.ended(Outcome::Complete);
+        };
+        meter.finish();
+        let reading = meter.reading();
+        let unfinished =
+            !(reading.complete || reading.whole || reading.unreadable || reading.pending);
+        let cut = self.streams
+            && self.status.is_success()
+            && unfinished
+            && reading.error.is_none()
+            && self.account.endpoint().billing() == Billing::ByTokens;
+        self.ended(if cut {
+            Outcome::UpstreamCut
+        } else {
+            Outcome::Complete
+        });
+    }
+
     /// Looks at a frame, books the request if this frame ends it, and gives the bytes that go on.
-    fn pass(&mut self, data: Bytes) -> Option<Bytes> {
+    fn pass(&mut self, data: Bytes) -> Result<Option<Bytes>, BoxError> {
         if self.bytes == 0 {
             let arrived = self.account.arrived();
             self.account.record_mut().first_byte_us = micros(arrived.elapsed());
@@ -192,24 +246,29 @@ impl Relay {
             .as_mut()
             .map_or(Progress::Running, |meter| meter.feed(&data));
         let last = self.inner.is_end_stream();
-        if last && let Some(meter) = &mut self.meter {
-            meter.finish();
-        }
-        if last || progress == Progress::Terminal {
+        if progress == Progress::Terminal {
             self.ended(Outcome::Complete);
+        } else if last {
+            self.end();
         }
-        match &mut self.hide {
-            None => Some(data),
-            Some(hide) => {
-                let kept = hide.push(data);
-                let kept = if last {
-                    joined(kept, hide.finish())
-                } else {
-                    kept
-                };
-                (!kept.is_empty()).then_some(kept)
-            }
-        }
+        let Some(hide) = &mut self.hide else {
+            return Ok(Some(data));
+        };
+        let kept = hide.push(data)?;
+        let kept = if last {
+            joined(kept, hide.finish())
+        } else {
+            kept
+        };
+        Ok((!kept.is_empty()).then_some(kept))
+    }
+
+    /// What is still held back when the body has ended.
+    fn held(&mut self) -> Option<Bytes> {
+        self.hide
+            .take()
+            .map(|mut hide| hide.finish())
+            .filter(|held| !held.is_empty())
     }
 }
 
@@ -235,12 +294,26 @@ impl Body for Relay {
             if let Some(data) = this.waiting.take() {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
+            if let Some(trailers) = this.trailers.take() {
+                return Poll::Ready(Some(Ok(trailers)));
+            }
             match Pin::new(&mut this.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    this.pause.as_mut().reset(this.limits.next());
+                    this.limits.heard();
                     match frame.into_data() {
-                        Ok(data) => this.waiting = this.pass(data),
-                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                        Ok(data) => match this.pass(data) {
+                            Ok(kept) => this.waiting = kept,
+                            Err(error) => {
+                                this.ended(Outcome::UpstreamCut);
+                                return Poll::Ready(Some(Err(error)));
+                            }
+                        },
+                        // Trailers are the last frame, and hyper does not ask for an end behind them.
+                        Err(trailers) => {
+                            this.end();
+                            this.waiting = this.held();
+                            this.trailers = Some(trailers);
+                        }
                     }
                 }
                 Poll::Ready(Some(Err(error))) => {
@@ -248,28 +321,23 @@ impl Body for Relay {
                     return Poll::Ready(Some(Err(error.into())));
                 }
                 Poll::Ready(None) => {
-                    if let Some(meter) = &mut this.meter {
-                        meter.finish();
-                    }
-                    this.ended(Outcome::Complete);
-                    let held = this
-                        .hide
-                        .take()
-                        .map(|mut hide| hide.finish())
-                        .filter(|held| !held.is_empty());
-                    return Poll::Ready(held.map(|held| Ok(Frame::data(held))));
+                    this.end();
+                    return Poll::Ready(this.held().map(|held| Ok(Frame::data(held))));
                 }
-                Poll::Pending if this.pause.as_mut().poll(cx).is_ready() => {
+                Poll::Pending => {
+                    std::task::ready!(this.limits.poll_exceeded(cx));
                     this.ended(Outcome::TimedOut);
                     return Poll::Ready(Some(Err(Box::new(TooSlow))));
                 }
-                Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream() && self.waiting.is_none() && self.hide.is_none()
+        self.inner.is_end_stream()
+            && self.waiting.is_none()
+            && self.trailers.is_none()
+            && self.hide.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

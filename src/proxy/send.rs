@@ -1,20 +1,21 @@
 //! Sixth step: the request goes to the provider; its answer's head comes back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::classify::Class;
 use super::gate::Gate;
 use super::headers;
 use super::identify::Caller;
-use super::parse::{Call, CallBody, is_upgrade};
+use super::parse::{Call, CallBody};
 use super::route::Route;
 use super::upgrade;
 use crate::refusal::Refusal;
-use crate::upstream::{SendBody, SendError};
+use crate::upstream::{BodyPause, SendBody, SendError};
 
 /// A request that the provider has begun to answer.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct Reply {
     /// Head and body as the provider sends them.
     pub(super) response: Response<Incoming>,
     /// The client's side of a connection that both want to turn into another protocol.
-    pub(super) upgrade: Option<hyper::upgrade::OnUpgrade>,
+    pub(super) upgrade: Option<OnUpgrade>,
     /// When the head came.
     pub(super) head_at: Instant,
 }
@@ -54,10 +55,10 @@ pub(super) async fn send(
         body,
         ..
     } = call;
-    let wants_upgrade = is_upgrade(&parts.headers);
+    let wants_upgrade = upgrade::is_wanted(&parts);
     let upgrade = parts
         .extensions
-        .remove::<hyper::upgrade::OnUpgrade>()
+        .remove::<OnUpgrade>()
         .filter(|_| wants_upgrade);
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_upstream(&mut parts.headers);
@@ -72,11 +73,11 @@ pub(super) async fn send(
                 HeaderValue::from_static("identity"),
             );
             parts.headers.remove(header::CONTENT_LENGTH);
-            SendBody::kept(asking.clone())
+            SendBody::kept(asking.clone(), account.sent_mark())
         }
         (CallBody::Kept(bytes), None) => {
             parts.headers.remove(header::CONTENT_LENGTH);
-            SendBody::kept(bytes)
+            SendBody::kept(bytes, account.sent_mark())
         }
         (CallBody::Passing(incoming), None) => {
             SendBody::passing(incoming, gate.settings.server.body_timeout)
@@ -96,7 +97,6 @@ pub(super) async fn send(
         left.min(limits.header_timeout)
     });
     account.add_own_time(started);
-    account.sent();
     let sent = upstream
         .send(request, header_timeout, &mut account.record_mut().attempts)
         .await;
@@ -128,7 +128,22 @@ fn refusal(error: &SendError, base: &http::Uri) -> Refusal {
         SendError::Tls(_) => Refusal::TlsFailed { address: address() },
         SendError::Closed(_) => Refusal::UpstreamClosed,
         SendError::Invalid(_) => Refusal::UpstreamInvalid,
-        SendError::RequestBody(_) => Refusal::BodyBroken,
+        SendError::RequestBody(error) => match pause_in(error) {
+            Some(limit) => Refusal::BodyTimeout { limit },
+            None => Refusal::BodyBroken,
+        },
         SendError::HeaderTimeout(limit) => Refusal::UpstreamTimeout { limit: *limit },
     }
+}
+
+/// The limit that a client broke by pausing inside its body, if that is why the body broke off.
+fn pause_in(error: &(dyn std::error::Error + 'static)) -> Option<Duration> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(BodyPause(limit)) = error.downcast_ref() {
+            return Some(*limit);
+        }
+        cause = error.source();
+    }
+    None
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +20,9 @@ use tokio::net::{TcpListener, TcpStream};
 use self::io::{FirstRequest, TimedIo};
 use crate::admin;
 use crate::config::settings::ServerSettings;
-use crate::proxy::{self, Gate};
+use crate::policy::origin;
+use crate::proxy::{self, Gate, Tasks};
+use crate::refusal::Refusal;
 
 /// Most headers in one request; real agents send about thirty.
 const MAX_HEADERS: usize = 256;
@@ -49,15 +51,16 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves until `shutdown` is done, then accepts nothing new and gives running requests `drain_timeout` to end.
-/// Cuts off what still runs then, and returns how many connections that were.
+/// Serves until `shutdown` is done, then accepts nothing new and gives running requests `drain_timeout` to end, or until
+/// `hurry` is done. Cuts off what still runs then, and returns how much that was.
 pub async fn run(
     listener: TcpListener,
     gate: Arc<Gate>,
     shutdown: impl Future<Output = ()>,
+    hurry: impl Future<Output = ()>,
 ) -> usize {
     let settings = gate.settings.server.clone();
-    let builder = Arc::new(connection_builder(&settings));
+    let builder = Arc::new(connection_builder(&settings, &gate));
     let connections = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -83,21 +86,27 @@ pub async fn run(
     }
     drop(listener);
     gate.start_draining();
-    tracing::info!(open = connections.count(), "draining");
-    if tokio::time::timeout(settings.drain_timeout, connections.shutdown())
-        .await
-        .is_ok()
-    {
+    tracing::info!(running = gate.tasks.count(), "draining");
+    // Connections that have turned into WebSockets are no hyper connections any more, so tasks are waited for too.
+    let ended = async {
+        connections.shutdown().await;
         gate.tasks.finish().await;
-        return 0;
+    };
+    tokio::select! {
+        () = ended => 0,
+        () = tokio::time::sleep(settings.drain_timeout) => cut(&gate).await,
+        () = hurry => cut(&gate).await,
     }
-    let cut = usize::try_from(gate.metrics.connections().get()).unwrap_or(0);
-    gate.tasks.cut().await;
-    cut
 }
 
-fn connection_builder(settings: &ServerSettings) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+async fn cut(gate: &Gate) -> usize {
+    let running = gate.tasks.count();
+    gate.tasks.cut().await;
+    running
+}
+
+fn connection_builder(settings: &ServerSettings, gate: &Gate) -> auto::Builder<Tasks> {
+    let mut builder = auto::Builder::new(gate.tasks.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -115,7 +124,7 @@ fn connection_builder(settings: &ServerSettings) -> auto::Builder<TokioExecutor>
 
 async fn serve_connection(
     stream: TcpStream,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builder: Arc<auto::Builder<Tasks>>,
     gate: Arc<Gate>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
@@ -135,9 +144,13 @@ async fn serve_connection(
         first.arrived();
         let gate = Arc::clone(&gate);
         async move {
-            let response = match admin::route(&gate, &request) {
-                Some(answer) => answer.await,
-                None => proxy::handle(gate, request).await,
+            let any_host = gate.settings.server.allow_remote;
+            let response = match origin::judge(request.uri(), request.headers(), any_host) {
+                Err(foreign) => proxy::refuse_unread(&gate, &Refusal::Foreign(foreign)),
+                Ok(()) => match admin::route(&gate, &request) {
+                    Some(answer) => answer.await,
+                    None => proxy::handle(gate, request).await,
+                },
             };
             Ok::<_, Infallible>(response)
         }
@@ -145,12 +158,7 @@ async fn serve_connection(
     let connection = builder
         .serve_connection_with_upgrades(TokioIo::new(io), service)
         .into_owned();
-    let watched = watcher.watch(connection);
-    let ended = tokio::select! {
-        ended = watched => ended,
-        () = gate.tasks.are_cut() => Ok(()),
-    };
-    if let Err(error) = ended {
+    if let Err(error) = watcher.watch(connection).await {
         // hyper has answered malformed heads (400) and oversized ones (431) itself.
         tracing::debug!(error = %error, "a client's connection ended early");
     }

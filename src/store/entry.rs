@@ -34,7 +34,7 @@ pub(super) struct Book {
 /// usage (the estimate) that stands in it: that is what hyper's dropping of a handler means.
 pub struct Entry {
     record: Record,
-    /// `None` once it is closed, and for a request that goes unrecorded.
+    /// `None` once it is closed.
     book: Option<Arc<Book>>,
 }
 
@@ -57,9 +57,13 @@ impl Entry {
         }
     }
 
-    /// A request that goes on although the ledger cannot be written. Closing it writes nothing.
-    pub fn unrecorded(record: Record) -> Self {
-        Self { record, book: None }
+    /// An entry whose beginning is not written down: a request that goes on although the ledger cannot be written, or
+    /// one that ends as it arrives. Closing it writes it, then or when the disk takes something again.
+    pub(super) fn unopened(book: &Arc<Book>, record: Record) -> Self {
+        Self {
+            record,
+            book: Some(Arc::clone(book)),
+        }
     }
 
     /// Writes the record as it stands: one write to the journal (and an fsync if the sync interval is zero). After it

@@ -322,7 +322,7 @@ impl Journal {
                     && active.failure.is_none()
                     && !self.stopping.load(Ordering::Relaxed)
             });
-            let failing = waiting.map_or(false, |active| active.failure.is_some());
+            let failing = waiting.is_ok_and(|active| active.failure.is_some());
             let pause = if failing {
                 PROBE_EVERY.max(pause)
             } else {

@@ -174,6 +174,11 @@ impl Ledger {
         Entry::begin(&self.book, record)
     }
 
+    /// A place for a request whose beginning is not written down; see `Entry::close`.
+    pub fn entry_unopened(&self, record: Record) -> Entry {
+        Entry::unopened(&self.book, record)
+    }
+
     /// Whether the answer of background work is to be booked now: true once for each id (within a day).
     pub fn book_once(&self, answer_id: &str) -> bool {
         Parts::book_once(&self.answers, answer_id)

@@ -1,6 +1,8 @@
 //! The body of a request on its way to the provider: kept whole, or passed on as it comes.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,8 +15,13 @@ use tokio::time::{Instant, Sleep};
 /// understood stream through, whatever their size.
 #[derive(Debug)]
 pub enum SendBody {
-    /// The whole body; `None` once it was handed over.
-    Kept(Option<Bytes>),
+    /// The whole body.
+    Kept {
+        /// `None` once it was handed over.
+        bytes: Option<Bytes>,
+        /// Set when it is handed over.
+        sent: SentMark,
+    },
     /// Passed on frame by frame, with a limit on the pause between two frames.
     Passing {
         /// The client's body.
@@ -26,15 +33,33 @@ pub enum SendBody {
     },
 }
 
+/// Whether a request's body has begun to leave. hyper asks for a body only when it has a connection to write it to.
+#[derive(Debug, Clone, Default)]
+pub struct SentMark(Arc<AtomicBool>);
+
+impl SentMark {
+    /// Whether the body has begun to leave.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The client paused for too long inside its body.
 #[derive(Debug, thiserror::Error)]
 #[error("the client sent nothing for {0:?} in the middle of its body")]
-struct BodyPause(Duration);
+pub struct BodyPause(pub Duration);
 
 impl SendBody {
     /// A body that is kept whole.
-    pub fn kept(bytes: Bytes) -> Self {
-        Self::Kept(Some(bytes))
+    pub fn kept(bytes: Bytes, sent: SentMark) -> Self {
+        Self::Kept {
+            bytes: Some(bytes),
+            sent,
+        }
     }
 
     /// A body that streams through.
@@ -49,7 +74,10 @@ impl SendBody {
     /// A second copy for another try; `None` if the body cannot be sent twice.
     pub fn again(&self) -> Option<Self> {
         match self {
-            Self::Kept(bytes) => Some(Self::Kept(bytes.clone())),
+            Self::Kept { bytes, sent } => Some(Self::Kept {
+                bytes: bytes.clone(),
+                sent: sent.clone(),
+            }),
             Self::Passing { .. } => None,
         }
     }
@@ -64,12 +92,11 @@ impl Body for SendBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Kept(bytes) => Poll::Ready(
-                bytes
-                    .take()
-                    .filter(|b| !b.is_empty())
-                    .map(|b| Ok(Frame::data(b))),
-            ),
+            Self::Kept { bytes, sent } => {
+                sent.set();
+                let whole = bytes.take().filter(|bytes| !bytes.is_empty());
+                Poll::Ready(whole.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Passing {
                 inner,
                 pause,
@@ -89,14 +116,16 @@ impl Body for SendBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Kept(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::Kept { bytes, .. } => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Passing { inner, .. } => inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Kept(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Kept { bytes, .. } => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
             Self::Passing { inner, .. } => inner.size_hint(),
         }
     }

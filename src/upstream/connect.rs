@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Extensions, Uri};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::Matcher;
@@ -51,10 +51,7 @@ pub enum TlsRootsError {
 }
 
 /// Builds the connector for one provider.
-pub(super) fn https(
-    settings: &UpstreamSettings,
-    http2: bool,
-) -> Result<HttpsConnector<Connector>, TlsRootsError> {
+pub(super) fn https(settings: &UpstreamSettings, http2: bool) -> Result<Limited, TlsRootsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -65,11 +62,43 @@ pub(super) fn https(
         .with_tls_config(tls)
         .https_or_http();
     let tcp = Connector::new(settings);
-    Ok(if http2 {
+    let inner = if http2 {
         builder.enable_http2().wrap_connector(tcp)
     } else {
         builder.enable_http1().wrap_connector(tcp)
+    };
+    Ok(Limited {
+        inner,
+        limit: settings.connect_timeout,
     })
+}
+
+/// Makes connections within a time limit: name, TCP, proxy and TLS together.
+#[derive(Debug, Clone)]
+pub(super) struct Limited {
+    inner: HttpsConnector<Connector>,
+    limit: Duration,
+}
+
+impl Service<Uri> for Limited {
+    type Response = MaybeHttpsStream<Counted>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let limit = self.limit;
+        let connecting = self.inner.call(target);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(result) => result,
+                Err(_) => Err(format!("no connection within {limit:?}").into()),
+            }
+        })
+    }
 }
 
 fn roots(settings: &UpstreamSettings) -> Result<rustls::RootCertStore, TlsRootsError> {
@@ -106,15 +135,12 @@ fn roots(settings: &UpstreamSettings) -> Result<rustls::RootCertStore, TlsRootsE
 pub(super) struct Connector {
     tcp: HttpConnector,
     proxy: Option<Arc<Matcher>>,
-    timeout: Duration,
 }
 
 impl std::fmt::Debug for Connector {
     /// The proxy's address may hold a password, so it is left out.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector")
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.write_str("Connector")
     }
 }
 
@@ -128,11 +154,7 @@ impl Connector {
         let proxy = settings
             .proxy_from_env
             .then(|| Arc::new(Matcher::from_env()));
-        Self {
-            tcp,
-            proxy,
-            timeout: settings.connect_timeout,
-        }
+        Self { tcp, proxy }
     }
 
     async fn connect(mut self, target: Uri) -> Result<Counted, BoxError> {
@@ -173,13 +195,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let (connector, limit) = (self.clone(), self.timeout);
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connector.connect(target)).await {
-                Ok(result) => result,
-                Err(_) => Err(format!("no connection within {limit:?}").into()),
-            }
-        })
+        Box::pin(self.clone().connect(target))
     }
 }
 

@@ -1,8 +1,8 @@
 //! OUT: the only user of the HTTP client. One [`Upstream`] per provider: address, connections, time to connect.
 //!
 //! It sends one request once and says what went wrong in words the path can decide on; retries, budgets and
-//! accounting are not its business. The one exception is a connection that the provider had already closed when we
-//! took it from the pool: there the request was never read, so it goes out again on another connection.
+//! accounting are not its business. The one exception is a connection that had served before and breaks as soon as it
+//! is used: the provider had closed it while it lay idle, so the request goes out once more on another one.
 
 mod body;
 mod connect;
@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-pub use self::body::SendBody;
+pub use self::body::{BodyPause, SendBody, SentMark};
 pub use self::connect::TlsRootsError;
-use self::connect::{Connector, Uses};
+use self::connect::{Limited, Uses};
 use crate::config::settings::{ProviderSettings, UpstreamSettings};
 
 /// With HTTP/2 hyper keeps a single connection per host, and streams beyond the server's limit wait unseen; several
@@ -28,12 +27,12 @@ const HTTP2_CONNECTIONS: usize = 4;
 
 /// A reused connection that fails this soon after sending was closed by the provider while it lay idle; a later
 /// failure may have cost tokens, so it is not sent again unasked.
-const STALE_WITHIN: Duration = Duration::from_secs(1);
+const STALE_WITHIN: Duration = Duration::from_millis(100);
 
 /// One provider's connections.
 #[derive(Debug)]
 pub struct Upstream {
-    clients: Vec<Client<HttpsConnector<Connector>, SendBody>>,
+    clients: Vec<Client<Limited, SendBody>>,
     next: AtomicUsize,
     http2: bool,
 }
