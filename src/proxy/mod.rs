@@ -35,6 +35,7 @@ use self::account::Account;
 pub use self::answer::AnswerBody;
 pub use self::gate::{Gate, GateError};
 use self::send::Served;
+pub(crate) use self::tasks::Streams;
 pub use self::tasks::Tasks;
 use crate::refusal::Refusal;
 

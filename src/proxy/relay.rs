@@ -21,6 +21,7 @@ use super::account::{Account, REQUEST_ID, micros, request_id_value};
 use super::answer::AnswerBody;
 use super::headers;
 use super::send::{Reply, Served};
+use super::tasks::note_frame;
 use super::upgrade;
 use crate::llm::hide_coded::HideCodedUsage;
 use crate::llm::meter::{Coding, Framing, Meter, Progress};
@@ -263,6 +264,50 @@ impl Relay {
         Ok((!kept.is_empty()).then_some(kept))
     }
 
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            if let Some(data) = self.waiting.take() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if let Some(trailers) = self.trailers.take() {
+                return Poll::Ready(Some(Ok(trailers)));
+            }
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.limits.heard();
+                    match frame.into_data() {
+                        Ok(data) => match self.pass(data) {
+                            Ok(kept) => self.waiting = kept,
+                            Err(error) => {
+                                self.ended(Outcome::UpstreamCut);
+                                return Poll::Ready(Some(Err(error)));
+                            }
+                        },
+                        // Trailers are the last frame, and hyper does not ask for an end behind them.
+                        Err(trailers) => {
+                            self.end();
+                            self.waiting = self.held();
+                            self.trailers = Some(trailers);
+                        }
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.ended(Outcome::UpstreamCut);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                Poll::Ready(None) => {
+                    self.end();
+                    return Poll::Ready(self.held().map(|held| Ok(Frame::data(held))));
+                }
+                Poll::Pending => {
+                    std::task::ready!(self.limits.poll_exceeded(cx));
+                    self.ended(Outcome::TimedOut);
+                    return Poll::Ready(Some(Err(Box::new(TooSlow))));
+                }
+            }
+        }
+    }
+
     /// What is still held back when the body has ended.
     fn held(&mut self) -> Option<Bytes> {
         self.hide
@@ -289,48 +334,9 @@ impl Body for Relay {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        loop {
-            if let Some(data) = this.waiting.take() {
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            if let Some(trailers) = this.trailers.take() {
-                return Poll::Ready(Some(Ok(trailers)));
-            }
-            match Pin::new(&mut this.inner).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    this.limits.heard();
-                    match frame.into_data() {
-                        Ok(data) => match this.pass(data) {
-                            Ok(kept) => this.waiting = kept,
-                            Err(error) => {
-                                this.ended(Outcome::UpstreamCut);
-                                return Poll::Ready(Some(Err(error)));
-                            }
-                        },
-                        // Trailers are the last frame, and hyper does not ask for an end behind them.
-                        Err(trailers) => {
-                            this.end();
-                            this.waiting = this.held();
-                            this.trailers = Some(trailers);
-                        }
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.ended(Outcome::UpstreamCut);
-                    return Poll::Ready(Some(Err(error.into())));
-                }
-                Poll::Ready(None) => {
-                    this.end();
-                    return Poll::Ready(this.held().map(|held| Ok(Frame::data(held))));
-                }
-                Poll::Pending => {
-                    std::task::ready!(this.limits.poll_exceeded(cx));
-                    this.ended(Outcome::TimedOut);
-                    return Poll::Ready(Some(Err(Box::new(TooSlow))));
-                }
-            }
-        }
+        let polled = self.get_mut().poll_next(cx);
+        note_frame(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

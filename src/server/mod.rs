@@ -21,7 +21,7 @@ use self::io::{FirstRequest, TimedIo};
 use crate::admin;
 use crate::config::settings::ServerSettings;
 use crate::policy::origin;
-use crate::proxy::{self, Gate, Tasks};
+use crate::proxy::{self, Gate, Streams};
 use crate::refusal::Refusal;
 
 /// Most headers in one request; real agents send about thirty.
@@ -105,8 +105,11 @@ async fn cut(gate: &Gate) -> usize {
     running
 }
 
-fn connection_builder(settings: &ServerSettings, gate: &Gate) -> auto::Builder<Tasks> {
-    let mut builder = auto::Builder::new(gate.tasks.clone());
+fn connection_builder(settings: &ServerSettings, gate: &Gate) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams {
+        tasks: gate.tasks.clone(),
+        write_limit: settings.write_timeout,
+    });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -124,7 +127,7 @@ fn connection_builder(settings: &ServerSettings, gate: &Gate) -> auto::Builder<T
 
 async fn serve_connection(
     stream: TcpStream,
-    builder: Arc<auto::Builder<Tasks>>,
+    builder: Arc<auto::Builder<Streams>>,
     gate: Arc<Gate>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
