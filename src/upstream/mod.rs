@@ -187,13 +187,12 @@ fn classify(error: legacy::Error) -> SendError {
     }
 }
 
-/// `std::io::Error` hides the error it wraps from `source()`.
+/// `std::io::Error` hides the error it wraps from `source()`, and one may wrap another (hyper-rustls does).
 fn io_inner<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> Option<&'a (dyn std::error::Error + Send + Sync + 'static)> {
-    error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
+    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    io_inner(inner).or(Some(inner))
 }
 
 /// Puts the provider's address in front of a path.
