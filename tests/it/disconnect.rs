@@ -153,6 +153,24 @@ async fn a_client_that_leaves_inside_an_upload_cuts_it() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_inside_its_body_is_booked_as_gone_and_not_as_refused() {
+    let upstream = Upstream::start().await;
+    let tollgate = Tollgate::before(upstream.address).await;
+    let mut client = tollgate.connect().await;
+    client
+        .send(
+            "POST /openai/v1/files HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\nhalf",
+        )
+        .await;
+    let mut provider = upstream.accept().await;
+    provider.head().await;
+    provider.body_bytes(4).await;
+    drop(client);
+    let record = tollgate.only_record().await;
+    assert_eq!(record.outcome, Outcome::ClientGone, "{:?}", record.error);
+}
+
+#[tokio::test]
 async fn a_client_that_has_everything_and_leaves_without_the_last_chunk_got_its_answer() {
     let upstream = Upstream::start().await;
     let tollgate = Tollgate::before(upstream.address).await;

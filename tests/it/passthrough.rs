@@ -82,6 +82,21 @@ async fn odd_bodies_arrive_as_they_were_sent_on_known_and_unknown_paths() {
     }
 }
 
+/// RFC 9110 section 8.6: without it some servers answer 411 to a POST.
+#[tokio::test]
+async fn an_empty_post_keeps_its_length_of_zero() {
+    let upstream = Upstream::start().await;
+    let tollgate = Tollgate::before(upstream.address).await;
+    for path in [
+        "/anthropic/v1/messages",
+        "/openai/v1/responses/resp_1/cancel",
+    ] {
+        let request = request(&format!("POST {path}"), &[], "");
+        let seen = exchange(&tollgate, &upstream, request, json_answer("{}")).await;
+        assert_eq!(seen.asked.values("content-length"), ["0"], "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_chunked_body_arrives_whole_and_with_one_framing() {
     let upstream = Upstream::start().await;

@@ -94,7 +94,19 @@ async fn a_ledger_that_another_process_holds_is_left_to_it() {
 /// What happens to a store while no proxy runs.
 #[derive(Debug, Clone, Copy)]
 enum Wreck {
+    Garbage,
+    Half,
     Gone,
+}
+
+#[tokio::test]
+async fn a_store_that_was_overwritten_is_refused_and_nothing_of_it_is_erased() {
+    refuses_a_wreck(Wreck::Garbage).await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_cut_in_half_is_refused_and_nothing_of_it_is_erased() {
+    refuses_a_wreck(Wreck::Half).await;
 }
 
 #[tokio::test]
@@ -122,11 +134,16 @@ async fn refuses_a_wreck(wreck: Wreck) {
     assert_eq!(proxy.process.ended().await.code(), Some(0));
 
     let data = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != 0).count();
-    let (largest, _) = files(&ledger)
+    let (largest, bytes) = files(&ledger)
         .into_iter()
         .max_by_key(|(_, bytes)| data(bytes))
         .unwrap();
     match wreck {
+        Wreck::Garbage => {
+            let noise: Vec<u8> = (0..bytes.len()).map(|at| (at * 31 + 7) as u8).collect();
+            std::fs::write(&largest, noise).unwrap();
+        }
+        Wreck::Half => std::fs::write(&largest, &bytes[..bytes.len() / 2]).unwrap(),
         Wreck::Gone => std::fs::remove_dir_all(largest.parent().unwrap()).unwrap(),
     }
     let before = files(&ledger);

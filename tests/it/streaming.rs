@@ -304,6 +304,24 @@ async fn an_upload_larger_than_the_limit_of_metered_paths_goes_through() {
     assert_eq!(head.status(), 200);
 }
 
+#[tokio::test]
+async fn the_bytes_of_an_upload_are_counted() {
+    let upstream = Upstream::start().await;
+    let tollgate = Tollgate::before(upstream.address).await;
+    let seen = exchange(
+        &tollgate,
+        &upstream,
+        request("POST /openai/v1/files", &[], "0123456789"),
+        json_answer("{}"),
+    )
+    .await;
+    assert_eq!(tollgate.record(&seen.head).await.request_bytes, 10);
+    assert_eq!(
+        tollgate.metric("tollgate_request_body_bytes_total", &[]),
+        10.0
+    );
+}
+
 /// A chat stream as OpenAI sends it to those who ask for usage: each chunk has the key.
 const CHAT_EVENTS: &[&str] = &[
     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"model\":\"gpt-5\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n",
