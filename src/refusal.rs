@@ -59,8 +59,10 @@ pub enum Refusal {
         /// The limit.
         limit: Duration,
     },
-    /// The client's body broke off or was not what its headers promise.
+    /// The client's body was not what its headers promise.
     BodyBroken,
+    /// The client's body broke off with its connection: nobody reads this answer.
+    ClientGone,
     /// The ledger cannot be written, and nothing is served unrecorded.
     LedgerUnavailable,
     /// No connection to the provider.
@@ -94,7 +96,8 @@ impl Refusal {
             Refusal::BadTarget
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
-            | Refusal::BodyBroken => StatusCode::BAD_REQUEST,
+            | Refusal::BodyBroken
+            | Refusal::ClientGone => StatusCode::BAD_REQUEST,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -119,6 +122,7 @@ impl Refusal {
             Refusal::BodyTooLarge { .. } => "body_too_large",
             Refusal::BodyTimeout { .. } => "body_timeout",
             Refusal::BodyBroken => "body_broken",
+            Refusal::ClientGone => "client_gone",
             Refusal::LedgerUnavailable => "ledger_unavailable",
             Refusal::Unreachable { .. } => "upstream_unreachable",
             Refusal::TlsFailed { .. } => "upstream_tls_failed",
@@ -139,7 +143,8 @@ impl Refusal {
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout { .. }
-            | Refusal::BodyBroken => Blame::Client,
+            | Refusal::BodyBroken
+            | Refusal::ClientGone => Blame::Client,
             Refusal::LedgerUnavailable => Blame::Tollgate,
             Refusal::Unreachable { .. }
             | Refusal::TlsFailed { .. }
@@ -167,7 +172,8 @@ impl Refusal {
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
-            | Refusal::BodyBroken => false,
+            | Refusal::BodyBroken
+            | Refusal::ClientGone => false,
         }
     }
 
@@ -193,7 +199,8 @@ impl Refusal {
             Refusal::BodyTimeout { limit } => {
                 format!("tollgate: the request's body did not come within {}", humantime::format_duration(*limit))
             }
-            Refusal::BodyBroken => "tollgate: the request's body broke off or is not valid HTTP".to_owned(),
+            Refusal::BodyBroken => "tollgate: the request's body is not valid HTTP".to_owned(),
+            Refusal::ClientGone => "tollgate: the request's body broke off".to_owned(),
             Refusal::LedgerUnavailable => {
                 "tollgate: the ledger cannot be written (is the disk full?), and nothing is served unrecorded; see \
                  tollgate's log, or set ledger.on_failure = \"pass\""

@@ -231,6 +231,7 @@ impl Account {
             Refusal::UpstreamTimeout { .. } | Refusal::BodyTimeout { .. } => Outcome::TimedOut,
             Refusal::Unreachable { .. } | Refusal::TlsFailed { .. } => Outcome::Unreachable,
             Refusal::UpstreamClosed | Refusal::UpstreamInvalid => Outcome::UpstreamCut,
+            Refusal::ClientGone => Outcome::ClientGone,
             _ => Outcome::Refused,
         };
         self.settle(outcome, &Reading::default());
@@ -249,7 +250,9 @@ impl Account {
         };
         let (total, added, endpoint) = (self.arrived.elapsed(), self.added, self.endpoint);
         let model = self.book(&gate, provider, reading).unwrap_or("other");
+        let passed = self.sent.passed_bytes();
         let record = self.record_mut();
+        record.request_bytes += passed;
         record.outcome = outcome;
         record.total_us = micros(total);
         record.added_us = micros(added);

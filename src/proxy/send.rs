@@ -76,12 +76,17 @@ pub(super) async fn send(
             SendBody::kept(asking.clone(), account.sent_mark())
         }
         (CallBody::Kept(bytes), None) => {
-            parts.headers.remove(header::CONTENT_LENGTH);
+            // hyper states the length of what there is; that there is nothing, the client must have said itself.
+            if !bytes.is_empty() {
+                parts.headers.remove(header::CONTENT_LENGTH);
+            }
             SendBody::kept(bytes, account.sent_mark())
         }
-        (CallBody::Passing(incoming), None) => {
-            SendBody::passing(incoming, gate.settings.server.body_timeout)
-        }
+        (CallBody::Passing(incoming), None) => SendBody::passing(
+            incoming,
+            gate.settings.server.body_timeout,
+            account.sent_mark(),
+        ),
     };
     let mut request = Request::new(body);
     *request.method_mut() = parts.method;
@@ -130,7 +135,7 @@ fn refusal(error: &SendError, base: &http::Uri) -> Refusal {
         SendError::Invalid(_) => Refusal::UpstreamInvalid,
         SendError::RequestBody(error) => match pause_in(error) {
             Some(limit) => Refusal::BodyTimeout { limit },
-            None => Refusal::BodyBroken,
+            None => Refusal::ClientGone,
         },
         SendError::HeaderTimeout(limit) => Refusal::UpstreamTimeout { limit: *limit },
     }

@@ -70,6 +70,11 @@ pub trait Store: Send {
         order: Order,
         visit: Visit<'_>,
     ) -> Result<(), StoreError>;
+    /// What came up is what must be there. Until then a store that keeps a copy of its files from before it was opened
+    /// puts them back when it is dropped.
+    fn accept(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Makes everything that was applied survive a power cut.
     fn sync(&mut self) -> Result<(), StoreError>;
 }

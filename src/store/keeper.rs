@@ -277,7 +277,7 @@ impl Keeper {
     /// The store, opened anew if it failed before.
     fn shelf(&mut self) -> Result<&mut Shelf, StoreError> {
         if self.shelf.is_err() {
-            self.shelf = (self.factory)().and_then(load).and_then(|shelf| {
+            self.shelf = (self.factory)().and_then(load).and_then(|mut shelf| {
                 let segments = self.journal.dir().list();
                 let segments =
                     segments.map_err(|error| StoreError::io("list the journal", &error))?;
@@ -285,6 +285,7 @@ impl Keeper {
                     shelf.applied(),
                     segments.first().copied().unwrap_or(u64::MAX),
                 )?;
+                shelf.store.accept()?;
                 Ok(shelf)
             });
         }
@@ -373,7 +374,9 @@ impl Keeper {
         drop(self.shelf);
         if written > SNAPSHOT_AFTER_BYTES {
             // Everything is durable already: a failure here costs the next start some milliseconds.
-            drop((self.factory)());
+            if let Ok(mut reopened) = (self.factory)() {
+                reopened.accept().ok();
+            }
         }
     }
 

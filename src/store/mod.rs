@@ -28,6 +28,7 @@ pub mod query;
 pub mod record;
 pub mod report;
 pub mod retention;
+mod safety;
 pub mod segment;
 mod shown;
 pub mod sled;

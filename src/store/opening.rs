@@ -130,11 +130,12 @@ pub(super) fn open(
             what: format!("its journal in {} is gone", home.journal().display()),
         });
     }
-    let shelf = factory().and_then(keeper::load).map_err(store_failed)?;
+    let mut shelf = factory().and_then(keeper::load).map_err(store_failed)?;
     let applied = shelf.applied();
     if let Some(oldest) = segments.first() {
         keeper::check_continuity(applied, *oldest).map_err(store_failed)?;
     }
+    shelf.store.accept().map_err(store_failed)?;
 
     let mut leftover = Leftover::default();
     for number in &segments {

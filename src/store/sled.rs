@@ -1,7 +1,7 @@
 //! The only file that knows sled.
 //!
 //! sled 0.34.7 does not fsync on `flush` (Linux), may panic or come up empty where it should report damage, and keeps
-//! more in memory than its cache setting says; a snapshot that it could not finish (full disk, kill) it takes for damage
+//! more in memory than its cache setting says, and may write over a file that it takes for empty; a snapshot that it could not finish (full disk, kill) it takes for damage
 //! on the next start. Hence: unfinished snapshots are removed before opening, `sync` flushes and then fsyncs sled's
 //! files through handles of our own, every call is fenced against panics, values stay small, and the caller compares
 //! what it finds with the journal.
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::backend::{Change, Order, Store, Table, Visit};
 use super::error::StoreError;
+use super::safety::SafetyCopy;
 
 /// sled's page cache. It is no bound on memory, but the less it may keep, the less it keeps.
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -24,8 +25,10 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 /// A store in sled.
 pub struct SledStore {
     dir: PathBuf,
-    db: sled::Db,
     tables: [sled::Tree; 3],
+    db: sled::Db,
+    /// Last, so that the file is put back when sled has let it go.
+    before: SafetyCopy,
 }
 
 impl SledStore {
@@ -38,7 +41,9 @@ impl SledStore {
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let removed = remove_unfinished_snapshots(dir);
         removed.map_err(|error| StoreError::io("clear the store", &error))?;
-        fenced(|| {
+        let before = SafetyCopy::of(&dir.join("db"));
+        let before = before.map_err(|error| StoreError::io("copy the store", &error))?;
+        let (db, tables) = fenced(|| {
             let db = sled::Config::new()
                 .path(dir)
                 .cache_capacity(CACHE_BYTES)
@@ -51,11 +56,13 @@ impl SledStore {
                 db.open_tree(Table::Sums.as_str())?,
                 db.open_tree(Table::Answers.as_str())?,
             ];
-            Ok(Self {
-                dir: dir.to_path_buf(),
-                db,
-                tables,
-            })
+            Ok((db, tables))
+        })?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            tables,
+            db,
+            before,
         })
     }
 
@@ -120,6 +127,11 @@ fn sync_files(dir: &Path) -> io::Result<()> {
 }
 
 impl Store for SledStore {
+    fn accept(&mut self) -> Result<(), StoreError> {
+        let removed = self.before.let_go();
+        removed.map_err(|error| StoreError::io("remove the store's copy", &error))
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         fenced(|| Ok(self.table(table).get(key)?.map(|value| value.to_vec())))
     }

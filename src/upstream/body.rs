@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,21 +30,41 @@ pub enum SendBody {
         pause: Pin<Box<Sleep>>,
         /// The longest pause.
         limit: Duration,
+        /// Counts what has passed.
+        sent: SentMark,
     },
 }
 
-/// Whether a request's body has begun to leave. hyper asks for a body only when it has a connection to write it to.
+/// How far a request's body has left. hyper asks for a body only when it has a connection to write it to.
 #[derive(Debug, Clone, Default)]
-pub struct SentMark(Arc<AtomicBool>);
+pub struct SentMark(Arc<Sent>);
+
+#[derive(Debug, Default)]
+struct Sent {
+    begun: AtomicBool,
+    passed_bytes: AtomicU64,
+}
 
 impl SentMark {
     /// Whether the body has begun to leave.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.begun.load(Ordering::Relaxed)
     }
 
-    fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// Bytes of a body that streams through, so far.
+    pub fn passed_bytes(&self) -> u64 {
+        self.0.passed_bytes.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) {
+        self.0.begun.store(true, Ordering::Relaxed);
+    }
+
+    fn pass(&self, frame: &Frame<Bytes>) {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        self.0
+            .passed_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -63,11 +83,12 @@ impl SendBody {
     }
 
     /// A body that streams through.
-    pub fn passing(inner: Incoming, limit: Duration) -> Self {
+    pub fn passing(inner: Incoming, limit: Duration, sent: SentMark) -> Self {
         Self::Passing {
             inner,
             pause: Box::pin(tokio::time::sleep(limit)),
             limit,
+            sent,
         }
     }
 
@@ -93,7 +114,7 @@ impl Body for SendBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Self::Kept { bytes, sent } => {
-                sent.set();
+                sent.begin();
                 let whole = bytes.take().filter(|bytes| !bytes.is_empty());
                 Poll::Ready(whole.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -101,11 +122,15 @@ impl Body for SendBody {
                 inner,
                 pause,
                 limit,
+                sent,
             } => match Pin::new(inner).poll_frame(cx) {
-                Poll::Ready(frame) => {
+                Poll::Ready(Some(Ok(frame))) => {
+                    sent.begin();
+                    sent.pass(&frame);
                     pause.as_mut().reset(Instant::now() + *limit);
-                    Poll::Ready(frame.map(|result| result.map_err(Into::into)))
+                    Poll::Ready(Some(Ok(frame)))
                 }
+                Poll::Ready(other) => Poll::Ready(other.map(|result| result.map_err(Into::into))),
                 Poll::Pending if pause.as_mut().poll(cx).is_ready() => {
                     Poll::Ready(Some(Err(Box::new(BodyPause(*limit)))))
                 }
