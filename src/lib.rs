@@ -12,11 +12,19 @@
 //! `policy` and `llm` are plain functions: no async, no clock, no random numbers, no logging. Time and chance come in
 //! as arguments; what to log or count comes out in the result.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod failure;
 pub mod llm;
+pub mod logging;
 pub mod metrics;
+pub mod policy;
+pub mod proxy;
 pub mod refusal;
+pub mod server;
 pub mod store;
 pub mod units;
 pub mod upstream;

@@ -16,6 +16,7 @@ use prometheus::{
 
 use crate::llm::usage::{Provenance, Usage};
 use crate::refusal::Refusal;
+use crate::store::Health;
 use crate::store::record::{CostSource, Outcome, Record};
 use crate::units::Cost;
 
@@ -52,7 +53,8 @@ pub struct Metrics {
     response_bytes: IntCounterVec,
     catalogue_age: Gauge,
     connections: IntGauge,
-    ledger_bytes: IntGauge,
+    ledger_late: IntGauge,
+    ledger_lost: IntGauge,
     ledger_healthy: IntGauge,
     unrecorded: IntCounter,
     resident: IntGauge,
@@ -85,7 +87,7 @@ struct Series {
     response_bytes: IntCounter,
 }
 
-const OUTCOMES: [Outcome; 9] = [
+const OUTCOMES: [Outcome; 10] = [
     Outcome::Complete,
     Outcome::ProviderError,
     Outcome::StreamError,
@@ -94,6 +96,7 @@ const OUTCOMES: [Outcome; 9] = [
     Outcome::TimedOut,
     Outcome::Unreachable,
     Outcome::Refused,
+    Outcome::Interrupted,
     Outcome::Pending,
 ];
 
@@ -213,7 +216,16 @@ impl Metrics {
                 "tollgate_client_connections",
                 "Open connections from clients.",
             ),
-            ledger_bytes: int_gauge(r, "tollgate_ledger_bytes", "Size of the ledger on disk."),
+            ledger_late: int_gauge(
+                r,
+                "tollgate_ledger_late_requests",
+                "Ended requests that wait in memory for the disk.",
+            ),
+            ledger_lost: int_gauge(
+                r,
+                "tollgate_ledger_lost_requests",
+                "Ended requests whose exact figures were given up because the disk took nothing for too long.",
+            ),
             ledger_healthy: int_gauge(
                 r,
                 "tollgate_ledger_healthy",
@@ -334,11 +346,13 @@ impl Metrics {
     }
 
     /// Sets the gauges that are read at the moment of a scrape.
-    pub fn observe_now(&self, catalogue_age: Duration, ledger_bytes: u64, ledger_healthy: bool) {
+    pub fn observe_now(&self, catalogue_age: Duration, ledger: &Health) {
         self.catalogue_age.set(catalogue_age.as_secs_f64());
-        self.ledger_bytes
-            .set(i64::try_from(ledger_bytes).unwrap_or(i64::MAX));
-        self.ledger_healthy.set(i64::from(ledger_healthy));
+        self.ledger_healthy.set(i64::from(ledger.is_good()));
+        self.ledger_late
+            .set(i64::try_from(ledger.journal.late).unwrap_or(i64::MAX));
+        self.ledger_lost
+            .set(i64::try_from(ledger.journal.lost).unwrap_or(i64::MAX));
         if let Some(process) = process_figures() {
             self.resident.set(process.resident_bytes);
             self.cpu.set(process.cpu_seconds);
@@ -511,7 +525,7 @@ mod tests {
         record.cost = Some(Cost::from_attos(500_000_000_000_000_000));
         record.cost_source = CostSource::Table;
         metrics.ended(&record, "messages", "claude-sonnet-5-5");
-        metrics.observe_now(Duration::from_secs(86_400), 4096, true);
+        metrics.observe_now(Duration::from_secs(86_400), &Health::default());
         let text = metrics.encode();
         for line in [
             r#"tollgate_requests_total{endpoint="messages",model="claude-sonnet-5-5",outcome="complete",priority="normal",provider="anthropic"} 1"#,

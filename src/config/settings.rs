@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
+use crate::policy::priority::PriorityRule;
+use crate::policy::task::TaskRules;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -17,6 +20,12 @@ pub struct Settings {
     pub providers: Vec<ProviderSettings>,
     /// Where requests are kept.
     pub ledger: LedgerSettings,
+    /// What is written to standard error.
+    pub log: LogSettings,
+    /// How requests get their priority and task when their client names none.
+    pub classify: ClassifySettings,
+    /// The `[[models]]` blocks: prices that go before the catalogue's.
+    pub models: Vec<ModelEntry>,
 }
 
 /// How clients are served.
@@ -24,6 +33,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Address to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
+    /// Whether clients beyond this machine are wanted; `listen` is a loopback address otherwise.
+    pub allow_remote: bool,
     /// Largest request body in bytes; larger ones get a 413.
     pub max_body_bytes: usize,
     /// Largest request head in bytes (all headers together).
@@ -91,4 +102,72 @@ pub struct LedgerSettings {
     pub max_bytes: u64,
     /// Whether requests go on (unrecorded, counted in a metric) when the ledger cannot be written. Default: refuse.
     pub pass_on_failure: bool,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// The least weighty kind of line that is written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How much is written to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What may need a person.
+    Warn,
+    /// What happened.
+    Info,
+    /// Each step.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name used in config, which tracing's filters understand too.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object for each line.
+    Json,
+}
+
+impl LogFormat {
+    /// The name used in config.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+/// How requests are classified when their client does not say.
+#[derive(Debug, Clone)]
+pub struct ClassifySettings {
+    /// Rules for the priority; the first that matches decides.
+    pub priority_rules: Vec<PriorityRule>,
+    /// Rules for the task.
+    pub tasks: TaskRules,
 }

@@ -3,6 +3,25 @@
 //! Plain functions and small state machines over `&[u8]`: no runtime, no clock, no logging. Time comes in as an
 //! argument. A failure to understand never stops the bytes that are passing by.
 
+mod anthropic;
+pub mod catalogue;
+mod decode;
+pub mod endpoint;
+pub mod estimate;
+mod fields;
+mod gemini;
+pub mod hide_usage;
+pub mod meter;
+mod ollama;
+mod openai;
+mod openai_usage;
+pub mod pricing;
+mod prune;
+mod reader;
 pub mod reading;
+pub mod request;
+mod responses;
+pub mod splice;
+mod sse;
 pub mod usage;
 pub mod wire;

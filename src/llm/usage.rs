@@ -52,6 +52,9 @@ pub struct Usage {
     /// Web searches that the provider ran, each with a fee of its own.
     #[n(14)]
     pub web_searches: u64,
+    /// Part of `output` that is video.
+    #[n(15)]
+    pub video_out: u64,
 }
 
 impl Usage {
@@ -87,6 +90,7 @@ impl Usage {
             (&mut self.image_out, other.image_out),
             (&mut self.video_in, other.video_in),
             (&mut self.web_searches, other.web_searches),
+            (&mut self.video_out, other.video_out),
         ] {
             *mine = mine.saturating_add(theirs);
         }

@@ -91,6 +91,64 @@ impl Endpoint {
     }
 }
 
+/// How an endpoint is billed, as far as tokens tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Billing {
+    /// Every answer costs tokens: what the provider does not state is estimated.
+    ByTokens,
+    /// Tokens count where the provider states them; otherwise it bills by other units (seconds, images) that are not
+    /// priced here, or the work was booked when it was asked for.
+    WhereStated,
+    /// Nothing is billed.
+    Free,
+}
+
+impl Endpoint {
+    /// The dialect that its clients speak, whoever the provider is; `None` where the path does not tell.
+    pub const fn dialect(self) -> Option<Dialect> {
+        match self {
+            Endpoint::Messages | Endpoint::CountTokens | Endpoint::BatchResults => {
+                Some(Dialect::Anthropic)
+            }
+            Endpoint::ChatCompletions
+            | Endpoint::Responses
+            | Endpoint::ResponseFetch
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Images
+            | Endpoint::Audio => Some(Dialect::OpenAi),
+            Endpoint::GenerateContent | Endpoint::GeminiCountTokens | Endpoint::EmbedContent => {
+                Some(Dialect::Gemini)
+            }
+            Endpoint::OllamaChat | Endpoint::OllamaGenerate | Endpoint::OllamaEmbed => {
+                Some(Dialect::Ollama)
+            }
+            Endpoint::Other => None,
+        }
+    }
+
+    /// How requests to it are billed.
+    pub const fn billing(self) -> Billing {
+        match self {
+            Endpoint::Messages
+            | Endpoint::ChatCompletions
+            | Endpoint::Responses
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::GenerateContent
+            | Endpoint::EmbedContent
+            | Endpoint::OllamaChat
+            | Endpoint::OllamaGenerate
+            | Endpoint::OllamaEmbed => Billing::ByTokens,
+            Endpoint::Images
+            | Endpoint::Audio
+            | Endpoint::BatchResults
+            | Endpoint::ResponseFetch => Billing::WhereStated,
+            Endpoint::CountTokens | Endpoint::GeminiCountTokens | Endpoint::Other => Billing::Free,
+        }
+    }
+}
+
 /// Writes an error in a dialect's native shape, so that the client's SDK raises its native exception class.
 ///
 /// Sources of the shapes: Anthropic's error table (type by status), OpenAI's `error` object, Google's RPC status,

@@ -265,14 +265,14 @@ mod id_codec {
     }
 }
 
-mod priority_codec {
+pub(super) mod priority_codec {
     //! A priority as its rank. An unknown rank is an error, not a guess.
     use super::Priority;
     use minicbor::decode::Error as DecodeError;
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         priority: &Priority,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -280,7 +280,10 @@ mod priority_codec {
         e.u8(*priority as u8)?.ok()
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Priority, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Priority, DecodeError> {
         let rank = usize::from(d.u8()?);
         Priority::ALL
             .get(rank)
@@ -289,7 +292,7 @@ mod priority_codec {
     }
 }
 
-mod cost_codec {
+pub(super) mod cost_codec {
     //! An optional amount: null, or atto-dollars as 16 bytes.
     use super::Cost;
     use minicbor::data::Type;
@@ -297,7 +300,7 @@ mod cost_codec {
     use minicbor::encode::{Error as EncodeError, Write};
     use minicbor::{Decoder, Encoder};
 
-    pub(super) fn encode<C, W: Write>(
+    pub(in crate::store) fn encode<C, W: Write>(
         cost: &Option<Cost>,
         e: &mut Encoder<W>,
         _: &mut C,
@@ -308,7 +311,10 @@ mod cost_codec {
         }
     }
 
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Cost>, DecodeError> {
+    pub(in crate::store) fn decode<C>(
+        d: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Option<Cost>, DecodeError> {
         if d.datatype()? == Type::Null {
             d.null()?;
             return Ok(None);

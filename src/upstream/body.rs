@@ -29,7 +29,7 @@ pub enum SendBody {
 /// The client paused for too long inside its body.
 #[derive(Debug, thiserror::Error)]
 #[error("the client sent nothing for {0:?} in the middle of its body")]
-pub struct BodyPause(pub Duration);
+struct BodyPause(Duration);
 
 impl SendBody {
     /// A body that is kept whole.

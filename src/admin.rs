@@ -1,0 +1,162 @@
+//! What tollgate says about itself: health, readiness, metrics, usage. Everything here reads; nothing changes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::proxy::{AnswerBody, Gate};
+use crate::store::query::Query;
+use crate::units::RequestId;
+
+type Answer = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
+
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers a request to one of tollgate's own addresses; `None` if it is for a provider.
+pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
+    let path = request.uri().path();
+    let gate = Arc::clone(gate);
+    let answer: Answer = match path {
+        "/" => Box::pin(async move { AnswerBody::response(StatusCode::OK, TEXT, welcome(&gate)) }),
+        "/healthz" => Box::pin(async { AnswerBody::response(StatusCode::OK, TEXT, "ok\n") }),
+        "/readyz" => Box::pin(async move { ready(&gate) }),
+        "/metrics" => Box::pin(metrics(gate)),
+        "/api/v1/usage" => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            Box::pin(async move { usage(&gate, &query).await })
+        }
+        _ => match path.strip_prefix("/api/v1/") {
+            Some(rest) => {
+                let id = rest.strip_prefix("requests/").map(str::to_owned);
+                Box::pin(async move {
+                    match id {
+                        Some(id) => one_request(&gate, &id).await,
+                        None => not_found(),
+                    }
+                })
+            }
+            None => return None,
+        },
+    };
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Some(answer);
+    }
+    Some(Box::pin(async {
+        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        response
+    }))
+}
+
+fn welcome(gate: &Gate) -> String {
+    let mut text = format!("tollgate {}\n\nproviders:\n", env!("CARGO_PKG_VERSION"));
+    for provider in &gate.settings.providers {
+        text.push_str(&format!("  /{:<12} {}\n", provider.name, provider.base_url));
+    }
+    text.push_str(
+        "\nhere:\n  /metrics            Prometheus text\n  /healthz  /readyz   liveness, readiness\n  \
+         /api/v1/usage       what was used; by=session,model,… since=24h format as in `tollgate usage --json`\n  \
+         /api/v1/requests/ID one request\n",
+    );
+    text
+}
+
+/// Ready means: requests will be served. A ledger that cannot be written, or a process on its way out, is not ready.
+fn ready(gate: &Gate) -> Response<AnswerBody> {
+    let journal = gate.ledger.health().journal;
+    let writable = journal.failure.is_none();
+    let ok = !gate.is_draining() && (writable || gate.settings.ledger.pass_on_failure);
+    let status = if ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = serde_json::json!({
+        "ready": ok,
+        "draining": gate.is_draining(),
+        "ledger": {"writable": writable, "problem": journal.failure},
+    });
+    AnswerBody::response(status, JSON, body.to_string())
+}
+
+/// Encoding many series takes milliseconds, so it is not done on a thread that serves requests.
+async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
+    let encoded = tokio::task::spawn_blocking(move || {
+        gate.metrics
+            .observe_now(catalogue_age(&gate), &gate.ledger.health());
+        gate.metrics.encode()
+    });
+    match encoded.await {
+        Ok(text) => AnswerBody::response(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            text,
+        ),
+        Err(_) => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics could not be encoded",
+        ),
+    }
+}
+
+/// How old the prices are, counted from the beginning of their day in UTC.
+fn catalogue_age(gate: &Gate) -> Duration {
+    let day = gate.catalogue.as_of().to_zoned(jiff::tz::TimeZone::UTC);
+    let since = day.map_or(0, |day| day.timestamp().as_millisecond());
+    Duration::from_millis(
+        gate.clock
+            .unix_ms()
+            .saturating_sub(u64::try_from(since).unwrap_or(0)),
+    )
+}
+
+async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
+    let query = match Query::from_query_string(query) {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match gate.ledger.report(query).await {
+        Ok(report) => json(&report),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+async fn one_request(gate: &Gate, id: &str) -> Response<AnswerBody> {
+    let id: RequestId = match id.parse() {
+        Ok(id) => id,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("{error}")),
+    };
+    match gate.ledger.find(id).await {
+        Ok(Some(record)) => json(&record.shown()),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "no such request in the ledger (yet)"),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
+    match serde_json::to_string(value) {
+        Ok(text) => AnswerBody::response(StatusCode::OK, JSON, text),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn not_found() -> Response<AnswerBody> {
+    problem(
+        StatusCode::NOT_FOUND,
+        "no such address; known here: /api/v1/usage, /api/v1/requests/ID",
+    )
+}
+
+fn problem(status: StatusCode, message: &str) -> Response<AnswerBody> {
+    AnswerBody::response(
+        status,
+        JSON,
+        serde_json::json!({"error": {"message": message}}).to_string(),
+    )
+}

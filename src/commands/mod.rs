@@ -1,0 +1,63 @@
+//! The commands, one file each: from arguments to an exit code.
+
+pub mod check;
+pub mod client_env;
+pub mod completions;
+pub mod env;
+pub mod init;
+pub mod run;
+pub mod serve;
+pub mod session;
+
+use std::io::{ErrorKind, Write as _};
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, Options};
+use crate::config::{self, Inputs, Loaded};
+use crate::failure::Failure;
+
+/// Runs the command of a command line.
+///
+/// # Errors
+/// The command's own.
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let options = &cli.options;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(load(options)?.settings),
+        Command::Run(args) => run::run(&args, options),
+        Command::Env(args) => env::run(&args, options),
+        Command::Check(args) => check::run(&args, options),
+        Command::Init(args) => init::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// What the configuration is read from.
+fn inputs(options: &Options) -> Inputs {
+    Inputs::of_process(options.config.clone(), options.overrides())
+}
+
+/// Reads the configuration as the options say.
+///
+/// # Errors
+/// It does not hold.
+pub fn load(options: &Options) -> Result<Loaded, Failure> {
+    config::load(&inputs(options)).map_err(Failure::from)
+}
+
+/// Writes a result to standard output. A reader that has gone (`| head`) has read enough: that is no failure.
+///
+/// # Errors
+/// Standard output fails in another way, such as on a full disk.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new("cannot write to standard output").because(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,230 @@
+//! `tollgate serve`: the proxy. Puts the parts together, runs until it is told to stop, and leaves nothing unwritten.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+
+use crate::clock::Clock;
+use crate::config::settings::Settings;
+use crate::failure::{Exit, Failure};
+use crate::llm::catalogue::Catalogue;
+use crate::logging;
+use crate::proxy::Gate;
+use crate::server;
+use crate::store::{Ledger, OpenError, Opened};
+
+/// Worker threads. The path is a few microseconds per request; two threads carry tens of thousands a second, and each
+/// further one costs memory.
+const WORKERS: usize = 2;
+
+/// How long the ledger may take to bring everything into its store at the end.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the proxy until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the address is taken, the ledger cannot be opened, or a setting turns out to be unusable.
+pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
+    let started = Instant::now();
+    logging::start(&settings.log);
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let listener = listen(settings.server.listen)?;
+        let address = local_address(&listener)?;
+        let gate = gate(settings).await?;
+        if let Err(error) = gate.ledger.announce(address) {
+            tracing::warn!(%error, "cannot write down the address for `tollgate usage`");
+        }
+        announce(&gate.settings, address);
+        tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "serving");
+        serve_until(listener, gate, stop_signal()?).await?;
+        Ok(Exit::Success.into())
+    })
+}
+
+/// Serves until `stop` is done, then drains and closes the ledger.
+///
+/// # Errors
+/// When the ledger cannot be written to its end.
+pub async fn serve_until(
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let cut = server::run(listener, Arc::clone(&gate), stop).await;
+    if cut > 0 {
+        tracing::warn!(
+            connections = cut,
+            "still open after server.drain_timeout; their requests are booked as far as they got"
+        );
+    }
+    let closed = tokio::task::spawn_blocking(move || gate.ledger.shutdown(LEDGER_PATIENCE)).await;
+    match closed {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tracing::warn!(
+                "the ledger is still at work; the next start does the rest, nothing is lost"
+            );
+            Ok(())
+        }
+        Err(error) => Err(Failure::new("the ledger could not be closed").because(error)),
+    }
+}
+
+/// The runtime of the proxy and of everything that talks to it.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("tollgate")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("cannot start worker threads").because(error))
+}
+
+/// Opens the listening socket, and says what stands in the way.
+///
+/// # Errors
+/// The port is in use, not allowed, or the address is not of this machine.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    server::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "another program has that port (another tollgate?); choose one with --listen, or port 0 for any free one"
+            }
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; choose a higher one with --listen",
+            std::io::ErrorKind::AddrNotAvailable => "server.listen must be an address of this machine, such as 127.0.0.1",
+            _ => "see server.listen",
+        };
+        Failure::new(format!("cannot listen on {address}")).because(error).hint(hint)
+    })
+}
+
+/// The address that a listener really has.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn local_address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener
+        .local_addr()
+        .map_err(|error| Failure::new("cannot read the listening address").because(error))
+}
+
+/// Sets up the path: catalogue and ledger side by side, because both take milliseconds.
+///
+/// # Errors
+/// See [`run`].
+pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
+    let overrides = settings.models.clone();
+    let catalogue = tokio::task::spawn_blocking(move || Catalogue::builtin().extended(&overrides));
+    let clock = Clock::system();
+    let (ledger_settings, source) = (settings.ledger.clone(), clock.source());
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(&ledger_settings, source));
+    let catalogue = catalogue
+        .await
+        .map_err(|error| Failure::new("cannot read the price catalogue").because(error))?
+        .map_err(|error| {
+            Failure::usage("the prices under [[models]] cannot be used").because(error)
+        })?;
+    let (ledger, opened) = ledger
+        .await
+        .map_err(|error| Failure::new("cannot open the ledger").because(error))?
+        .map_err(ledger_failure)?;
+    tell(&opened);
+    let gate = Gate::new(settings, catalogue, ledger, clock, process_number())
+        .map_err(|error| Failure::usage("a setting cannot be used").because(error))?;
+    Ok(gate.shared())
+}
+
+/// Says what opening the ledger found.
+fn tell(opened: &Opened) {
+    if opened.recovered > 0 || opened.interrupted > 0 {
+        let (recovered, interrupted) = (opened.recovered, opened.interrupted);
+        tracing::warn!(
+            recovered,
+            interrupted,
+            "the last run ended hard; interrupted requests are booked at their estimate"
+        );
+    }
+    for damage in &opened.damage {
+        let (bytes, kept) = (damage.bytes, damage.kept.display());
+        tracing::error!(bytes, %kept, "a part of the journal could not be read; the rest of it was, and the file is kept");
+    }
+}
+
+/// What stands in the way of a ledger.
+fn ledger_failure(error: OpenError) -> Failure {
+    let hint = error.hint();
+    Failure::new("cannot open the ledger")
+        .because(error)
+        .hint(hint)
+}
+
+/// A number that no other process shares (in practice): the system's random seed for hash tables.
+fn process_number() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+/// Done when the process is asked to stop.
+///
+/// # Errors
+/// When signals cannot be listened for.
+pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::new("cannot listen for signals").because(error))
+    };
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Says where the proxy is: one line for scripts, and for a person what to copy.
+fn announce(settings: &Settings, address: SocketAddr) {
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading any more; that is no reason not to serve.
+    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    if std::io::stderr().is_terminal() {
+        let _ = anstream::stderr().write_all(banner(settings, address).as_bytes());
+    }
+}
+
+/// What a person can copy and paste.
+fn banner(settings: &Settings, address: SocketAddr) -> String {
+    let base = format!("http://{address}");
+    let mounted: Vec<&str> = settings
+        .providers
+        .iter()
+        .map(|provider| provider.name.as_str())
+        .collect();
+    format!(
+        "\n  tollgate {version} is in front of: {mounted}\n\n  \
+         Anthropic SDKs, Claude Code   export ANTHROPIC_BASE_URL={base}/anthropic\n  \
+         OpenAI SDKs                   export OPENAI_BASE_URL={base}/openai/v1\n  \
+         Codex                         codex -c openai_base_url=\"{base}/openai/v1\"\n  \
+         Gemini SDKs and CLI           export GOOGLE_GEMINI_BASE_URL={base}/gemini\n  \
+         Ollama clients                export OLLAMA_HOST={base}/ollama\n  \
+         all of them                   eval \"$(tollgate env -s my-session)\"\n\n  \
+         what was used                 tollgate usage --by session,model\n  \
+         metrics                       {base}/metrics\n  \
+         stop                          Ctrl-C\n\n",
+        version = env!("CARGO_PKG_VERSION"),
+        mounted = mounted.join(" "),
+    )
+}

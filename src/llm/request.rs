@@ -1,0 +1,334 @@
+//! Reads what a request body asks for, without building it and without keeping its text.
+//!
+//! One pass of serde_json finds the fields that tollgate decides on and proves that the whole is JSON; one quick walk
+//! measures the prompt. A body that cannot be read is not refused: it passes and is estimated by its length. Only one
+//! is refused, that which names such a field twice, because provider and proxy might read different ones.
+
+mod cursor;
+mod decoded;
+mod fields;
+mod multipart;
+mod prompt;
+mod stated;
+mod user_text;
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use cursor::{Cursor, member, text_of};
+use fields::{Field, Fields};
+use prompt::Prompt;
+
+use super::estimate::PromptSize;
+use super::wire::Endpoint;
+
+pub use decoded::{Unreadable, decoded};
+pub use stated::{Stated, UserId};
+
+/// What a request body asks for. Spans are byte ranges of the body that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peek<'a> {
+    /// The model that the body names.
+    pub model: Option<ModelField<'a>>,
+    /// Whether the body asks for a stream (Ollama: unless it says no). A stream flag in the path beats it.
+    pub stream: bool,
+    /// Whether the body asks for usage in the stream, and where that could be put.
+    pub usage_option: UsageOption,
+    /// The most output tokens that each answer may have. Numbers too large for `u64` stay at its end.
+    pub output_cap: Option<u64>,
+    /// How many answers are asked for (`n`, `best_of`, `candidateCount`); at least 1.
+    pub choices: u32,
+    /// The service tier that is asked for, as it is spelled.
+    pub service_tier: Option<Cow<'a, str>>,
+    /// How many tools are declared.
+    pub tools: u32,
+    /// Whether reasoning is asked for.
+    pub thinking: bool,
+    /// The provider holds a part of the prompt (a previous response, conversation, thread, template or cached
+    /// content), so that `prompt` is too small by an unknown amount.
+    pub hidden_context: bool,
+    /// How large the prompt is.
+    pub prompt: PromptSize,
+    /// How many messages, or texts in their place, there are.
+    pub messages: u32,
+    /// What the body says about who is asking.
+    pub stated: Stated<'a>,
+    /// The newest text that the user wrote, at most 8 KiB of it, for the detection of the task. Never kept.
+    pub newest_user_text: Option<Cow<'a, str>>,
+}
+
+/// The model's name and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelField<'a> {
+    /// The name, escapes resolved.
+    pub name: Cow<'a, str>,
+    /// The value in the body; in JSON with its quotes.
+    pub span: Range<usize>,
+    /// Whether it is written as JSON; a form field is not.
+    pub json: bool,
+}
+
+/// The state of `stream_options.include_usage`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsageOption {
+    /// There is no `stream_options`; a first member of the body would stand at this offset.
+    Absent(usize),
+    /// `stream_options` is null, here.
+    Null(Range<usize>),
+    /// `stream_options` is an object without `include_usage`; its first member would stand at this offset.
+    Without {
+        /// Just behind the opening brace.
+        at: usize,
+        /// Whether the object is `{}`.
+        empty: bool,
+    },
+    /// `include_usage` is false or null, here.
+    Off(Range<usize>),
+    /// `include_usage` is true: the client expects the extra chunk.
+    On,
+    /// Anything else, about which the provider will complain; or the endpoint has no such option.
+    Odd,
+}
+
+/// Why a body has no [`Peek`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unparsed {
+    /// It is no JSON object (nor a form where one is usual): it passes, counted as unparsed.
+    NotJson,
+    /// It has this field twice: it is refused, as it could mean two things.
+    DuplicateField(&'static str),
+}
+
+/// Reads a request body.
+///
+/// # Errors
+///
+/// [`Unparsed::NotJson`] is not the client's fault; only [`Unparsed::DuplicateField`] is to be refused.
+pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
+    if matches!(endpoint, Endpoint::Images | Endpoint::Audio) && body.starts_with(b"--") {
+        return multipart::peek(body);
+    }
+    let whole = std::str::from_utf8(body).map_err(|_| Unparsed::NotJson)?;
+    // Some providers' parsers skip a byte-order mark; those that do not refuse the body themselves.
+    let text = whole.strip_prefix('\u{FEFF}').unwrap_or(whole);
+    let fields = Fields::read(endpoint, text).map_err(|_| Unparsed::NotJson)?;
+    if let Some(name) = fields.duplicate() {
+        return Err(Unparsed::DuplicateField(name));
+    }
+
+    let mut prompt = Prompt::default();
+    for field in [
+        Field::Messages,
+        Field::Input,
+        Field::Contents,
+        Field::Prompt,
+    ] {
+        if let Some(raw) = fields.get(field) {
+            prompt.add_messages(raw);
+        }
+    }
+    for field in [Field::System, Field::Content, Field::Requests] {
+        if let Some(raw) = fields.get(field) {
+            prompt.add_content(raw);
+        }
+    }
+    if let Some(raw) = fields.get(Field::Images) {
+        prompt.add_images(raw);
+    }
+    for field in [Field::Tools, Field::Functions, Field::Format] {
+        if let Some(raw) = fields.get(field) {
+            prompt.add_raw(raw);
+        }
+    }
+    // Ollama's `context` is the conversation so far, in token ids.
+    prompt.size.token_ids += u64::from(fields.get(Field::Context).map_or(0, count));
+    let newest_user_text = asks_in_words(endpoint)
+        .then(|| user_text::newest(prompt.newest_turns()))
+        .flatten();
+
+    Ok(Peek {
+        model: fields.get(Field::Model).and_then(|raw| {
+            Some(ModelField {
+                name: text_of(raw)?,
+                span: span_in(whole, raw),
+                json: true,
+            })
+        }),
+        stream: streams(endpoint, fields.get(Field::Stream)),
+        usage_option: usage_option(endpoint, whole, &fields),
+        output_cap: output_cap(&fields),
+        choices: choices(&fields),
+        service_tier: fields.get(Field::ServiceTier).and_then(text_of),
+        tools: [Field::Tools, Field::Functions]
+            .into_iter()
+            .filter_map(|field| fields.get(field))
+            .map(count)
+            .fold(0, u32::saturating_add),
+        thinking: asks_to_think(&fields),
+        hidden_context: hides_context(&fields),
+        prompt: prompt.size,
+        messages: prompt.messages,
+        stated: Stated::read(&fields),
+        newest_user_text,
+    })
+}
+
+/// Whether a prompt at this endpoint tells a model what to do, so that a task can be read from it. Texts to be embedded
+/// or spoken are material.
+fn asks_in_words(endpoint: Endpoint) -> bool {
+    !matches!(
+        endpoint,
+        Endpoint::Embeddings | Endpoint::OllamaEmbed | Endpoint::EmbedContent | Endpoint::Audio
+    )
+}
+
+/// Where a part of the body stands in it.
+fn span_in(whole: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// Reads the stream flag. Some servers take 1 and "true" for true.
+fn streams(endpoint: Endpoint, raw: Option<&str>) -> bool {
+    match raw {
+        None => matches!(endpoint, Endpoint::OllamaChat | Endpoint::OllamaGenerate),
+        Some(raw) => matches!(raw, "true" | "1" | "\"true\""),
+    }
+}
+
+fn usage_option(endpoint: Endpoint, whole: &str, fields: &Fields<'_>) -> UsageOption {
+    if !matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions) {
+        return UsageOption::Odd;
+    }
+    let Some(options) = fields.written(Field::StreamOptions) else {
+        return match whole.find('{') {
+            Some(brace) => UsageOption::Absent(brace + 1),
+            None => UsageOption::Odd,
+        };
+    };
+    let span = span_in(whole, options);
+    let mut cursor = Cursor::new(options);
+    if options == "null" {
+        return UsageOption::Null(span);
+    }
+    if cursor.peek() != b'{' {
+        return UsageOption::Odd;
+    }
+    cursor.open();
+    let mut state = UsageOption::Without {
+        at: span.start + 1,
+        empty: true,
+    };
+    while let Some(key) = cursor.key() {
+        cursor.peek();
+        let value = cursor.skip();
+        if key == "include_usage" {
+            state = match value {
+                "true" => UsageOption::On,
+                "false" | "null" => UsageOption::Off(span_in(whole, value)),
+                _ => UsageOption::Odd,
+            };
+        } else if let UsageOption::Without { empty, .. } = &mut state {
+            *empty = false;
+        }
+    }
+    state
+}
+
+/// The largest of the caps that are given: a provider may go by any of them.
+fn output_cap(fields: &Fields<'_>) -> Option<u64> {
+    let inside = |field, names: [&str; 2]| {
+        let raw = fields.get(field)?;
+        names.iter().find_map(|name| member(raw, name))
+    };
+    [
+        fields.get(Field::MaxTokens),
+        fields.get(Field::MaxCompletionTokens),
+        fields.get(Field::MaxOutputTokens),
+        inside(
+            Field::GenerationConfig,
+            ["maxOutputTokens", "max_output_tokens"],
+        ),
+        inside(Field::Options, ["num_predict", "num_predict"]),
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(whole_number)
+    .max()
+}
+
+fn choices(fields: &Fields<'_>) -> u32 {
+    let candidates = fields
+        .get(Field::GenerationConfig)
+        .and_then(|raw| member(raw, "candidateCount").or_else(|| member(raw, "candidate_count")));
+    [
+        fields.get(Field::Choices),
+        fields.get(Field::BestOf),
+        candidates,
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(whole_number)
+    .max()
+    .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX).max(1))
+}
+
+/// Reads a count however it is written (`2.0`, `1e3`, `"5"`); too large stays at the end, below zero is no limit.
+fn whole_number(raw: &str) -> Option<u64> {
+    let raw = raw.trim_matches('"');
+    raw.parse::<u64>().ok().or_else(|| {
+        let value = raw.parse::<f64>().ok()?;
+        // The cast stays at the ends of u64.
+        (value >= 0.0).then_some(value as u64)
+    })
+}
+
+/// How many elements an array has.
+fn count(raw: &str) -> u32 {
+    let mut cursor = Cursor::new(raw);
+    if cursor.peek() != b'[' {
+        return 0;
+    }
+    cursor.open();
+    let mut elements = 0_u32;
+    while cursor.element() {
+        cursor.skip();
+        elements = elements.saturating_add(1);
+    }
+    elements
+}
+
+/// Reads the switches for reasoning: Anthropic's and Ollama's, OpenAI's two spellings, Gemini's.
+fn asks_to_think(fields: &Fields<'_>) -> bool {
+    let switched_on = |raw: &str| match raw.as_bytes().first() {
+        Some(b'{') => member(raw, "type") != Some("\"disabled\""),
+        _ => raw != "false",
+    };
+    let effort = |raw: &str| raw != "\"none\"";
+    let gemini = fields
+        .get(Field::GenerationConfig)
+        .and_then(|raw| member(raw, "thinkingConfig").or_else(|| member(raw, "thinking_config")))
+        .is_some_and(|raw| {
+            member(raw, "thinkingBudget").or_else(|| member(raw, "thinking_budget")) != Some("0")
+        });
+    gemini
+        || fields.get(Field::Thinking).is_some_and(switched_on)
+        || fields.get(Field::ReasoningEffort).is_some_and(effort)
+        || fields.get(Field::Reasoning).is_some_and(|raw| {
+            member(raw, "effort").is_none_or(effort) && member(raw, "enabled") != Some("false")
+        })
+}
+
+fn hides_context(fields: &Fields<'_>) -> bool {
+    [
+        Field::PreviousResponse,
+        Field::Conversation,
+        Field::Template,
+        Field::CachedContent,
+    ]
+    .into_iter()
+    .any(|field| fields.get(field).is_some_and(|raw| raw != "\"\""))
+        || fields
+            .get(Field::Thread)
+            .is_some_and(|raw| member(raw, "type") == Some("\"continue\""))
+}

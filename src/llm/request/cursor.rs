@@ -1,0 +1,306 @@
+//! Walks over JSON text that is known to be valid, without building anything.
+//!
+//! serde_json has checked the text before, so this only has to find where values end: strings by a search for quotes,
+//! containers by depth, never by recursion. It keeps numbers and escapes as they are written, which serde's typed
+//! readers cannot (they fail on 1e999 and on half a surrogate pair). On text that is not valid it stops early.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+/// A position in valid JSON text.
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// The first byte of the next value or mark; 0 at the end.
+    pub(super) fn peek(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            if !byte.is_ascii_whitespace() {
+                return *byte;
+            }
+            self.at += 1;
+        }
+        0
+    }
+
+    /// Steps into the object or array that begins here.
+    pub(super) fn open(&mut self) {
+        self.at += 1;
+    }
+
+    /// The next key of the object, standing before its value after that; `None` once the object is left.
+    pub(super) fn key(&mut self) -> Option<Cow<'a, str>> {
+        if self.peek() == b',' {
+            self.at += 1;
+        }
+        if self.peek() != b'"' {
+            self.at += 1;
+            return None;
+        }
+        let key = self.string();
+        if self.peek() == b':' {
+            self.at += 1;
+        }
+        Some(unescaped(key, usize::MAX))
+    }
+
+    /// Whether the array has another element, standing before it; false once the array is left.
+    pub(super) fn element(&mut self) -> bool {
+        if self.peek() == b',' {
+            self.at += 1;
+        }
+        match self.peek() {
+            0 | b']' => {
+                self.at += 1;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// The string that begins here, as it is written, without its quotes.
+    pub(super) fn string(&mut self) -> &'a str {
+        let start = self.at + 1;
+        let mut at = start;
+        while let Some(found) = self.text.as_bytes().get(at..).and_then(|rest| {
+            let offset = memchr2(b'"', b'\\', rest)?;
+            Some((at + offset, rest[offset]))
+        }) {
+            match found {
+                (end, b'"') => {
+                    self.at = end + 1;
+                    return self.text.get(start..end).unwrap_or_default();
+                }
+                (backslash, _) => at = backslash + 2,
+            }
+        }
+        self.at = self.text.len();
+        self.text.get(start..).unwrap_or_default()
+    }
+
+    /// Passes over the value that begins here, however deep it is, and returns it as it is written.
+    pub(super) fn skip(&mut self) -> &'a str {
+        let first = self.peek();
+        let start = self.at;
+        match first {
+            b'"' => {
+                self.string();
+            }
+            b'{' | b'[' => self.skip_container(),
+            _ => {
+                let rest = self.text.as_bytes().get(start..).unwrap_or_default();
+                let length = rest
+                    .iter()
+                    .position(|byte| matches!(byte, b',' | b']' | b'}' | b':' | b'"'))
+                    .unwrap_or(rest.len());
+                // At least one byte, so that a caller's loop ends on broken text too.
+                self.at = start + length.max(1);
+            }
+        }
+        self.text
+            .get(start..self.at)
+            .unwrap_or_default()
+            .trim_ascii_end()
+    }
+
+    fn skip_container(&mut self) {
+        let bytes = self.text.as_bytes();
+        let mut depth = 0_usize;
+        while let Some(byte) = bytes.get(self.at) {
+            match byte {
+                b'"' => {
+                    self.string();
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// The value of a key of the object `raw`, as it is written; `None` for null. The last one counts, as in most parsers.
+pub(super) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
+    let mut cursor = Cursor::new(raw);
+    if cursor.peek() != b'{' {
+        return None;
+    }
+    cursor.open();
+    let mut found = None;
+    while let Some(key) = cursor.key() {
+        cursor.peek();
+        let value = cursor.skip();
+        if key == name {
+            found = Some(value).filter(|value| *value != "null");
+        }
+    }
+    found
+}
+
+/// The text of a string value that is written with its quotes; `None` for any other value.
+pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(unescaped(inner, usize::MAX))
+}
+
+/// Resolves the escapes of a string that is written without its quotes, up to about `limit` bytes.
+///
+/// Half a surrogate pair becomes U+FFFD: JavaScript writes such halves where it cuts a text.
+pub(super) fn unescaped(written: &str, limit: usize) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', written.as_bytes()).is_none() {
+        return Cow::Borrowed(written);
+    }
+    let mut text = String::with_capacity(written.len().min(limit));
+    let mut rest = written;
+    while text.len() < limit {
+        let Some((plain, escape)) = rest.split_once('\\') else {
+            text.push_str(rest);
+            break;
+        };
+        text.push_str(plain);
+        let mut letters = escape.chars();
+        let letter = letters.next();
+        rest = letters.as_str();
+        match letter {
+            Some('n') => text.push('\n'),
+            Some('t') => text.push('\t'),
+            Some('r') => text.push('\r'),
+            Some('b') => text.push('\u{8}'),
+            Some('f') => text.push('\u{c}'),
+            Some('u') => {
+                let (decoded, after) = unicode_escape(rest);
+                text.push(decoded);
+                rest = after;
+            }
+            Some(other) => text.push(other),
+            None => break,
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Reads what follows `\u`: four digits, and a second escape if the two are a surrogate pair.
+fn unicode_escape(rest: &str) -> (char, &str) {
+    let unit = |text: &str| {
+        text.get(..4)
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+    };
+    let Some(first) = unit(rest) else {
+        return (char::REPLACEMENT_CHARACTER, rest);
+    };
+    let rest = &rest[4..];
+    if (0xD800..0xDC00).contains(&first)
+        && let Some(after) = rest.strip_prefix("\\u")
+        && let Some(second @ 0xDC00..0xE000) = unit(after)
+    {
+        let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+        return (
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            &after[4..],
+        );
+    }
+    (
+        char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
+        rest,
+    )
+}
+
+/// Length in bytes that a string written without its quotes has once its escapes are resolved.
+pub(super) fn unescaped_length(written: &str) -> u64 {
+    let bytes = written.as_bytes();
+    let mut length = bytes.len() as u64;
+    let mut at = 0;
+    while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
+        let backslash = at + offset;
+        let (written_bytes, real_bytes) = match bytes.get(backslash + 1) {
+            Some(b'u') => match bytes.get(backslash + 2..backslash + 4) {
+                Some([b'0', b'0']) => match bytes.get(backslash + 4) {
+                    Some(b'0'..=b'7') => (6, 1),
+                    _ => (6, 2),
+                },
+                Some([b'0', b'0'..=b'7']) => (6, 2),
+                // Each half of a surrogate pair stands for two of the four bytes.
+                Some([b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']) => (6, 2),
+                _ => (6, 3),
+            },
+            _ => (2, 1),
+        };
+        length = length.saturating_sub(written_bytes - real_bytes);
+        at = backslash + written_bytes as usize;
+    }
+    length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn values_are_found_whatever_stands_in_their_strings() {
+        let raw = r#" { "a" : "x\"}]" , "b":[1,{"c":"]"}] ,"n":1e999, "a":null,"e\u0066":{} } "#;
+        assert_eq!(member(raw, "b"), Some(r#"[1,{"c":"]"}]"#));
+        assert_eq!(member(raw, "n"), Some("1e999"));
+        assert_eq!(member(raw, "ef"), Some("{}"));
+        assert_eq!(
+            member(raw, "a"),
+            None,
+            "the last one counts, and it is null"
+        );
+        assert_eq!(member("[1]", "a"), None);
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_reason_to_fail() {
+        assert_eq!(unescaped(r"a\ud83d", 99), "a\u{FFFD}");
+        assert_eq!(unescaped(r"\ud83d\ude00!", 99), "😀!");
+        assert_eq!(unescaped(r"\ude00\u00e9", 99), "\u{FFFD}é");
+        assert_eq!(unescaped(r"\u12", 99), "\u{FFFD}12");
+    }
+
+    #[test]
+    fn nothing_is_unescaped_far_beyond_the_limit() {
+        let long = r"\n".repeat(10_000);
+        assert_eq!(unescaped(&long, 100).len(), 100);
+    }
+
+    proptest! {
+        #[test]
+        fn strings_read_as_serde_reads_them(text in any::<String>(), ascii in any::<bool>()) {
+            let mut written = serde_json::to_string(&text).expect("a string");
+            if ascii {
+                written = written.encode_utf16().map(|unit| match unit {
+                    0..0x80 => char::from(unit as u8).to_string(),
+                    _ => format!("\\u{unit:04x}"),
+                }).collect();
+            }
+            let inner = &written[1..written.len() - 1];
+            prop_assert_eq!(&*unescaped(inner, usize::MAX), text.as_str());
+            prop_assert_eq!(unescaped_length(inner), text.len() as u64);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic_or_hang(text in r#"[\[\]{}",:\\u0-9a é]{0,40}"#) {
+            member(&text, "a");
+            let mut cursor = Cursor::new(&text);
+            while cursor.peek() != 0 {
+                cursor.skip();
+            }
+            unescaped(&text, 10);
+            unescaped_length(&text);
+        }
+    }
+}

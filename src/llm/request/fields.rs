@@ -1,0 +1,213 @@
+//! Finds the top-level fields that tollgate reads, in one pass over the body, and refuses what could mean two things.
+//!
+//! serde_json checks the whole text and resolves escaped spellings of the keys; the values stay as they are written.
+//! Values that nobody reads are skipped without recursion, so depth costs nothing.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::llm::wire::Endpoint;
+
+/// Declares the fields, their names for errors, and how many there are.
+macro_rules! fields {
+    ($($field:ident = $name:literal),+ $(,)?) => {
+        /// A field that means something to tollgate at the endpoint in question.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Field { $($field),+ }
+
+        impl Field {
+            const COUNT: usize = [$(Field::$field),+].len();
+
+            /// The name in messages.
+            const fn name(self) -> &'static str {
+                match self { $(Field::$field => $name),+ }
+            }
+        }
+    };
+}
+
+fields! {
+    Model = "model",
+    Stream = "stream",
+    StreamOptions = "stream_options",
+    MaxTokens = "max_tokens",
+    MaxCompletionTokens = "max_completion_tokens",
+    MaxOutputTokens = "max_output_tokens",
+    GenerationConfig = "generationConfig",
+    Options = "options",
+    Choices = "n",
+    BestOf = "best_of",
+    ServiceTier = "service_tier",
+    Messages = "messages",
+    Input = "input",
+    Contents = "contents",
+    Content = "content",
+    Requests = "requests",
+    Prompt = "prompt",
+    System = "system",
+    Images = "images",
+    Tools = "tools",
+    Functions = "functions",
+    Format = "response_format",
+    Thinking = "thinking",
+    Reasoning = "reasoning",
+    ReasoningEffort = "reasoning_effort",
+    PreviousResponse = "previous_response_id",
+    Conversation = "conversation",
+    Template = "prompt",
+    Thread = "thread",
+    CachedContent = "cachedContent",
+    Context = "context",
+    Metadata = "metadata",
+    ClientMetadata = "client_metadata",
+    PromptCacheKey = "prompt_cache_key",
+    User = "user",
+    SafetyIdentifier = "safety_identifier",
+}
+
+impl Field {
+    /// What a key means at an endpoint. Google accepts its fields in snake case too.
+    fn at(endpoint: Endpoint, key: &[u8]) -> Option<Field> {
+        use Endpoint as E;
+        let gemini = matches!(
+            endpoint,
+            E::GenerateContent | E::GeminiCountTokens | E::EmbedContent
+        );
+        let anthropic = matches!(endpoint, E::Messages | E::CountTokens);
+        let ollama = matches!(endpoint, E::OllamaChat | E::OllamaGenerate | E::OllamaEmbed);
+        let openai = !gemini && !anthropic && !ollama;
+        Some(match key {
+            b"tools" => Field::Tools,
+            b"contents" if gemini => Field::Contents,
+            b"content" if gemini => Field::Content,
+            b"requests" if gemini => Field::Requests,
+            b"systemInstruction" | b"system_instruction" if gemini => Field::System,
+            b"generationConfig" | b"generation_config" if gemini => Field::GenerationConfig,
+            b"cachedContent" | b"cached_content" if gemini => Field::CachedContent,
+            b"serviceTier" | b"service_tier" if gemini => Field::ServiceTier,
+            _ if gemini => return None,
+            b"model" => Field::Model,
+            b"stream" => Field::Stream,
+            b"messages" => Field::Messages,
+            b"system" if anthropic || ollama => Field::System,
+            b"thinking" if anthropic => Field::Thinking,
+            b"thread" if anthropic => Field::Thread,
+            b"output_config" if anthropic => Field::Format,
+            b"options" if ollama => Field::Options,
+            b"think" if ollama => Field::Thinking,
+            b"images" if ollama => Field::Images,
+            b"context" if ollama => Field::Context,
+            b"format" if ollama => Field::Format,
+            b"prompt" if endpoint == E::Responses => Field::Template,
+            b"prompt" => Field::Prompt,
+            b"input" => Field::Input,
+            _ if ollama => return None,
+            b"max_tokens" => Field::MaxTokens,
+            b"metadata" => Field::Metadata,
+            b"service_tier" => Field::ServiceTier,
+            _ if !openai => return None,
+            b"stream_options" => Field::StreamOptions,
+            b"max_completion_tokens" => Field::MaxCompletionTokens,
+            b"max_output_tokens" => Field::MaxOutputTokens,
+            b"n" => Field::Choices,
+            b"best_of" => Field::BestOf,
+            b"instructions" => Field::System,
+            b"functions" => Field::Functions,
+            b"response_format" => Field::Format,
+            b"text" if endpoint == E::Responses => Field::Format,
+            b"reasoning" => Field::Reasoning,
+            b"reasoning_effort" => Field::ReasoningEffort,
+            b"previous_response_id" => Field::PreviousResponse,
+            b"conversation" => Field::Conversation,
+            b"client_metadata" => Field::ClientMetadata,
+            b"prompt_cache_key" => Field::PromptCacheKey,
+            b"user" => Field::User,
+            b"safety_identifier" => Field::SafetyIdentifier,
+            _ => return None,
+        })
+    }
+}
+
+/// The values of the fields that a body has, as they are written.
+pub(super) struct Fields<'a> {
+    values: [Option<&'a RawValue>; Field::COUNT],
+    duplicate: Option<Field>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads the fields of a JSON object. `Err` if the text is anything else.
+    pub(super) fn read(endpoint: Endpoint, text: &'a str) -> Result<Self, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let fields = deserializer.deserialize_map(FieldsVisitor(endpoint))?;
+        deserializer.end()?;
+        Ok(fields)
+    }
+
+    /// The name of a field that is there twice.
+    pub(super) fn duplicate(&self) -> Option<&'static str> {
+        self.duplicate.map(Field::name)
+    }
+
+    /// A field's value as it is written, null included.
+    pub(super) fn written(&self, field: Field) -> Option<&'a str> {
+        self.values[field as usize].map(RawValue::get)
+    }
+
+    /// A field's value as it is written; null counts as absent.
+    pub(super) fn get(&self, field: Field) -> Option<&'a str> {
+        self.written(field).filter(|value| *value != "null")
+    }
+}
+
+struct FieldsVisitor(Endpoint);
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields {
+            values: [None; Field::COUNT],
+            duplicate: None,
+        };
+        while let Some(field) = map.next_key_seed(KeySeed(self.0))? {
+            let Some(field) = field else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let value = map.next_value::<&'de RawValue>()?;
+            if fields.values[field as usize].replace(value).is_some() {
+                fields.duplicate.get_or_insert(field);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Reads a key as bytes: serde_json fails on half a surrogate pair where a text is asked for.
+struct KeySeed(Endpoint);
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Option<Field>;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Option<Field>, D::Error> {
+        key.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Option<Field>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Option<Field>, E> {
+        Ok(Field::at(self.0, key))
+    }
+}

@@ -1,0 +1,286 @@
+//! Measures a prompt: bytes of text, media, messages, and where the user's own texts stand.
+//!
+//! One walk serves every dialect, because they differ in names and not in shape: a list of messages with a role, whose
+//! content is a string or a list of blocks, which may nest (tool results hold blocks again). Strings count as text
+//! except names, ids and signatures; media payloads are counted apart; what has no fixed shape (tool arguments) counts
+//! with its punctuation, as the model reads that too.
+
+use super::cursor::{Cursor, unescaped_length};
+use crate::llm::estimate::PromptSize;
+
+/// Nesting beyond which a value is counted by its length only. Real content nests about eight deep.
+const MAX_DEPTH: u32 = 48;
+
+/// What the walk has found so far.
+#[derive(Default)]
+pub(super) struct Prompt<'a> {
+    pub(super) size: PromptSize,
+    pub(super) messages: u32,
+    /// The text blocks of user messages, as they are written, without quotes.
+    texts: Vec<&'a str>,
+    /// For each user message with text, where its texts begin and end.
+    turns: Vec<(usize, usize)>,
+}
+
+impl<'a> Prompt<'a> {
+    /// The texts of each user message that has any, newest first.
+    pub(super) fn newest_turns(&self) -> impl Iterator<Item = &[&'a str]> {
+        self.turns
+            .iter()
+            .rev()
+            .map(|(start, end)| &self.texts[*start..*end])
+    }
+
+    /// Counts a value of no fixed shape by its length.
+    pub(super) fn add_raw(&mut self, raw: &str) {
+        self.size.text_bytes += raw.len() as u64;
+    }
+
+    /// Counts a system prompt or the like: text of which nothing is the user's.
+    pub(super) fn add_content(&mut self, raw: &'a str) {
+        self.value(&mut Cursor::new(raw), 0);
+    }
+
+    /// Counts Ollama's `images`: a list of base64 texts beside the message.
+    pub(super) fn add_images(&mut self, raw: &'a str) {
+        self.images(&mut Cursor::new(raw));
+    }
+
+    /// Counts messages, or what stands in their place: one text, a list of texts, or token ids.
+    pub(super) fn add_messages(&mut self, raw: &'a str) {
+        let mut cursor = Cursor::new(raw);
+        if cursor.peek() == b'[' {
+            cursor.open();
+            while cursor.element() {
+                self.message(&mut cursor);
+            }
+        } else {
+            self.message(&mut cursor);
+        }
+    }
+
+    fn message(&mut self, cursor: &mut Cursor<'a>) {
+        match cursor.peek() {
+            b'{' => self.message_object(cursor),
+            b'"' => {
+                let start = self.texts.len();
+                self.user_text(cursor);
+                self.turns.push((start, self.texts.len()));
+                self.messages += 1;
+            }
+            b'[' => {
+                cursor.open();
+                while cursor.element() {
+                    self.token_id(cursor);
+                }
+            }
+            _ => self.token_id(cursor),
+        }
+    }
+
+    fn token_id(&mut self, cursor: &mut Cursor<'a>) {
+        if matches!(cursor.peek(), b'0'..=b'9' | b'-') {
+            self.size.token_ids += 1;
+            cursor.skip();
+        } else {
+            self.value(cursor, 0);
+        }
+    }
+
+    fn message_object(&mut self, cursor: &mut Cursor<'a>) {
+        self.messages += 1;
+        let start = self.texts.len();
+        let mut role = None;
+        let mut gemini = false;
+        cursor.open();
+        while let Some(key) = cursor.key() {
+            match (&*key, cursor.peek()) {
+                ("role", b'"') => role = Some(cursor.string()),
+                ("content", _) => self.message_content(cursor),
+                ("parts", _) => {
+                    gemini = true;
+                    self.message_content(cursor);
+                }
+                ("images", b'[') => self.images(cursor),
+                (key, _) => {
+                    self.member(key, cursor, 0);
+                }
+            }
+        }
+        // Google's `contents` may leave the role out for a single turn.
+        let of_user = role.map_or(gemini, |role| role == "user");
+        if !of_user {
+            self.texts.truncate(start);
+        } else if self.texts.len() > start {
+            self.turns.push((start, self.texts.len()));
+        }
+    }
+
+    /// Reads a message's own content, whose texts may be the user's.
+    fn message_content(&mut self, cursor: &mut Cursor<'a>) {
+        match cursor.peek() {
+            b'"' => self.user_text(cursor),
+            b'{' => {
+                self.object(cursor, 1, true);
+            }
+            b'[' => {
+                cursor.open();
+                while cursor.element() {
+                    match cursor.peek() {
+                        b'"' => self.user_text(cursor),
+                        b'{' => {
+                            self.object(cursor, 1, true);
+                        }
+                        _ => {
+                            self.value(cursor, 1);
+                        }
+                    }
+                }
+            }
+            _ => {
+                cursor.skip();
+            }
+        }
+    }
+
+    fn user_text(&mut self, cursor: &mut Cursor<'a>) {
+        let text = cursor.string();
+        self.size.text_bytes += unescaped_length(text);
+        self.texts.push(text);
+    }
+
+    fn images(&mut self, cursor: &mut Cursor<'a>) {
+        if cursor.peek() != b'[' {
+            cursor.skip();
+            return;
+        }
+        cursor.open();
+        while cursor.element() {
+            self.size.images += 1;
+            cursor.peek();
+            cursor.skip();
+        }
+    }
+
+    /// Counts any value. Returns whether it refers to a medium by address or id.
+    fn value(&mut self, cursor: &mut Cursor<'a>, depth: u32) -> bool {
+        match cursor.peek() {
+            b'"' => {
+                self.size.text_bytes += unescaped_length(cursor.string());
+                false
+            }
+            b'{' | b'[' if depth >= MAX_DEPTH => {
+                self.size.text_bytes += cursor.skip().len() as u64;
+                false
+            }
+            b'{' => self.object(cursor, depth + 1, false),
+            b'[' => {
+                let mut refers = false;
+                cursor.open();
+                while cursor.element() {
+                    refers |= self.value(cursor, depth + 1);
+                }
+                refers
+            }
+            _ => {
+                cursor.skip();
+                false
+            }
+        }
+    }
+
+    /// Counts a block. `of_message`: its `text` is the message's own, not a tool's.
+    fn object(&mut self, cursor: &mut Cursor<'a>, depth: u32, of_message: bool) -> bool {
+        let media_before = self.media();
+        let (mut kind, mut mime, mut data) = ("", "", None);
+        let mut refers = false;
+        cursor.open();
+        while let Some(key) = cursor.key() {
+            match (&*key, cursor.peek()) {
+                ("type", b'"') => kind = cursor.string(),
+                ("media_type" | "mimeType" | "mime_type" | "format", b'"') => {
+                    mime = cursor.string()
+                }
+                ("data", b'"') => data = Some(cursor.string()),
+                ("text", b'"') if of_message => self.user_text(cursor),
+                (key, _) => refers |= self.member(key, cursor, depth),
+            }
+        }
+        match data {
+            Some(text) if kind == "text" || (mime.is_empty() && kind != "base64") => {
+                self.size.text_bytes += unescaped_length(text);
+            }
+            Some(payload) => self.medium(mime, payload.len()),
+            None if refers && !mime.is_empty() => self.medium(mime, 0),
+            // The kind says what a link leads to; a payload inside has been counted where it stood.
+            None if refers && self.media() == media_before => match kind {
+                "image" | "image_url" | "input_image" | "computer_screenshot" => {
+                    self.medium("image/", 0);
+                }
+                "document" | "input_file" | "file" => self.medium("application/", 0),
+                "input_audio" | "audio" | "audio_url" | "video" | "video_url" | "input_video" => {
+                    self.medium("video/", 0);
+                }
+                _ => return true,
+            },
+            None => {}
+        }
+        refers && self.media() == media_before
+    }
+
+    /// Counts the value of a key whose name says whether it is text, a link, arguments or nothing for the model.
+    fn member(&mut self, key: &str, cursor: &mut Cursor<'a>, depth: u32) -> bool {
+        match (key, cursor.peek()) {
+            (
+                "url" | "image_url" | "video_url" | "file_url" | "file_data" | "fileUri"
+                | "file_uri" | "file_id",
+                b'"',
+            ) => self.link(cursor.string()),
+            (
+                "type" | "role" | "id" | "tool_use_id" | "tool_call_id" | "call_id" | "signature"
+                | "thoughtSignature" | "thought_signature" | "detail" | "status" | "cache_control",
+                _,
+            ) => {
+                cursor.skip();
+                false
+            }
+            ("input" | "args" | "arguments" | "response" | "parameters", b'{' | b'[') => {
+                self.size.text_bytes += cursor.skip().len() as u64;
+                false
+            }
+            _ => self.value(cursor, depth),
+        }
+    }
+
+    /// Takes a data URL as the medium itself; says of any other link that it leads to one.
+    fn link(&mut self, link: &str) -> bool {
+        let Some(payload) = link.strip_prefix("data:") else {
+            return true;
+        };
+        // OpenAI's `file_data` is a data URL or the bare base64, which has no prefix and falls to the link above.
+        let mime = payload.split([';', ',']).next().unwrap_or_default();
+        self.medium(mime, payload.len());
+        false
+    }
+
+    fn medium(&mut self, mime: &str, bytes: usize) {
+        let bytes = bytes as u64;
+        let class = mime.split(['/', '\\']).next().unwrap_or_default();
+        match class {
+            "image" => self.size.images += 1,
+            "application" | "text" => {
+                self.size.documents += 1;
+                self.size.document_bytes += bytes;
+            }
+            // Audio and video, and the bare names of audio formats (`wav`, `mp3`).
+            _ => {
+                self.size.recordings += 1;
+                self.size.recording_bytes += bytes;
+            }
+        }
+    }
+
+    fn media(&self) -> u32 {
+        self.size.images + self.size.documents + self.size.recordings
+    }
+}

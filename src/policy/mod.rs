@@ -1,0 +1,11 @@
+//! THE DECISIONS: plain values in, plain values out.
+//!
+//! Who is asking, how urgent it is, what kind of work it is and what is booked are decided here; no clock, no chance, no
+//! I/O. What the client states outright (`x-tollgate-…`) is taken or refused by one rule; what is only inferred never
+//! fails.
+
+pub mod booking;
+pub mod explicit;
+pub mod priority;
+pub mod session;
+pub mod task;

@@ -1,0 +1,435 @@
+//! Decides whose request it is: the session that is charged, and the agent inside it.
+//!
+//! Order of trust: the header, the path tag, what a known agent states in its headers, what the body states, the
+//! fingerprint of the client's key, `default`. Explicit names are taken or refused; inferred ones that are no names
+//! (too long, spaces, other letters) are replaced by a digest, so that they are told apart and nothing odd is stored.
+
+use std::fmt;
+
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+
+use super::explicit::{self, HeaderError};
+
+/// The header that names the session.
+pub const SESSION_HEADER: &str = "x-tollgate-session";
+
+/// The session of a request about which nothing is known.
+pub const DEFAULT_SESSION: &str = "default";
+
+/// Headers in which known agents name their session, most trusted first.
+const AGENT_SESSIONS: [(&str, KnownAgent); 7] = [
+    ("x-claude-code-session-id", KnownAgent::ClaudeCode),
+    ("session-id", KnownAgent::Codex),
+    ("session_id", KnownAgent::Codex),
+    ("thread-id", KnownAgent::Codex),
+    ("conversation_id", KnownAgent::Codex),
+    ("x-session-id", KnownAgent::Opencode),
+    ("x-session-affinity", KnownAgent::Opencode),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KnownAgent {
+    ClaudeCode,
+    Codex,
+    Opencode,
+}
+
+/// Whose request it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The session that is charged: 1 to 128 visible ASCII characters.
+    pub name: String,
+    /// The agent inside the session, where the client states one; sub-agents share their parent's session.
+    pub agent: Option<String>,
+    /// How the session was told.
+    pub source: SessionSource,
+}
+
+/// How a session was told, most trusted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionSource {
+    /// The header `x-tollgate-session`.
+    Header,
+    /// The tag in front of the path.
+    Path,
+    /// A header of a known agent.
+    Agent,
+    /// A field of the body.
+    Body,
+    /// The fingerprint of the client's key.
+    Key,
+    /// Nothing told it.
+    Default,
+}
+
+impl SessionSource {
+    /// The name used in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SessionSource::Header => "header",
+            SessionSource::Path => "path",
+            SessionSource::Agent => "agent",
+            SessionSource::Body => "body",
+            SessionSource::Key => "key",
+            SessionSource::Default => "default",
+        }
+    }
+}
+
+/// What the body states, most trusted first; see `llm::request::Stated` for where each stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BodySession<'a> {
+    /// `metadata.session_id`.
+    pub session_id: Option<&'a str>,
+    /// The session inside `metadata.user_id`.
+    pub packed_session: Option<&'a str>,
+    /// `prompt_cache_key`.
+    pub prompt_cache_key: Option<&'a str>,
+    /// `client_metadata.session_id`.
+    pub client_session_id: Option<&'a str>,
+    /// `user`, `safety_identifier`, or a `metadata.user_id` that is only a user's name.
+    pub user: Option<&'a str>,
+}
+
+/// Decides the session and the agent.
+///
+/// `tag` is the session in front of the path, already checked; `key` the client's key.
+///
+/// # Errors
+///
+/// The header `x-tollgate-session` is repeated or not a name. Nothing else fails.
+pub fn identify(
+    headers: &HeaderMap,
+    tag: Option<&str>,
+    body: &BodySession<'_>,
+    key: Option<&ClientKey>,
+) -> Result<Session, HeaderError> {
+    let explicit = explicit::value(headers, SESSION_HEADER)?;
+    let stated = AGENT_SESSIONS
+        .iter()
+        .find_map(|(header, known)| Some((inferred_header(headers, header)?, *known)));
+    let agent = agent_of(headers, stated.as_ref().map(|(_, known)| *known));
+    let body = [
+        body.session_id,
+        body.packed_session,
+        body.prompt_cache_key,
+        body.client_session_id,
+        body.user,
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|text| inferred(text.as_bytes()));
+
+    let (name, source) = if let Some(name) = explicit {
+        (name.to_owned(), SessionSource::Header)
+    } else if let Some(name) = tag {
+        (name.to_owned(), SessionSource::Path)
+    } else if let Some((name, _)) = stated {
+        (name, SessionSource::Agent)
+    } else if let Some(name) = body {
+        (name, SessionSource::Body)
+    } else if let Some(key) = key {
+        (key.fingerprint.to_string(), SessionSource::Key)
+    } else {
+        (DEFAULT_SESSION.to_owned(), SessionSource::Default)
+    };
+    Ok(Session {
+        name,
+        agent,
+        source,
+    })
+}
+
+/// The agent inside the session, which does not depend on how the session was told.
+fn agent_of(headers: &HeaderMap, known: Option<KnownAgent>) -> Option<String> {
+    match known? {
+        KnownAgent::ClaudeCode => inferred_header(headers, "x-claude-code-agent-id"),
+        KnownAgent::Codex => inferred_header(headers, "x-openai-subagent").or_else(|| {
+            // A spawned thread has an id of its own; on the main one all ids are the same.
+            headers.get("x-codex-parent-thread-id")?;
+            inferred_header(headers, "thread-id")
+        }),
+        KnownAgent::Opencode => None,
+    }
+}
+
+fn inferred_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    inferred(headers.get(name)?.as_bytes())
+}
+
+/// Takes an inferred name as it is if it is one, a digest in place of anything odd, and nothing for an empty text.
+fn inferred(text: &[u8]) -> Option<String> {
+    if text.trim_ascii().is_empty() {
+        return None;
+    }
+    match std::str::from_utf8(text) {
+        Ok(name) if explicit::is_name(name) => Some(name.to_owned()),
+        _ => Some(format!("h-{}", Hex(&Sha256::digest(text)[..8]))),
+    }
+}
+
+/// The key that a client shows, by its fingerprint; the key itself is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientKey {
+    /// Tells keys apart.
+    pub fingerprint: Fingerprint,
+    /// Where the key was.
+    pub kind: KeyKind,
+}
+
+/// Where a client's key was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `x-api-key` (Anthropic).
+    XApiKey,
+    /// `api-key` (Azure).
+    ApiKey,
+    /// `x-goog-api-key` (Gemini).
+    XGoogApiKey,
+    /// `?key=` (Gemini).
+    Query,
+}
+
+/// The first 48 bits of a key's SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 6]);
+
+impl Fingerprint {
+    /// Takes the fingerprint of a key.
+    pub fn of(key: &[u8]) -> Self {
+        let mut first = [0; 6];
+        first.copy_from_slice(&Sha256::digest(key)[..6]);
+        Self(first)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    /// `key-` and 12 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key-{}", Hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Finds the client's key. Where several are shown the first of [`KeyKind`]'s order counts.
+///
+/// `query` is the request's query without the question mark.
+pub fn client_key(headers: &HeaderMap, query: Option<&str>) -> Option<ClientKey> {
+    let header = |name: &str| {
+        let value = headers.get(name)?.as_bytes();
+        Some(value.trim_ascii()).filter(|key| !key.is_empty())
+    };
+    let bearer = || {
+        let (scheme, key) = header("authorization")?.split_at_checked(7)?;
+        let key = key.trim_ascii_start();
+        (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty()).then_some(key)
+    };
+    let in_query = || {
+        query?
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("key="))
+            .filter(|key| !key.is_empty())
+            .map(str::as_bytes)
+    };
+    let (key, kind) = if let Some(key) = bearer() {
+        (key, KeyKind::Bearer)
+    } else if let Some(key) = header("x-api-key") {
+        (key, KeyKind::XApiKey)
+    } else if let Some(key) = header("api-key") {
+        (key, KeyKind::ApiKey)
+    } else if let Some(key) = header("x-goog-api-key") {
+        (key, KeyKind::XGoogApiKey)
+    } else {
+        (in_query()?, KeyKind::Query)
+    };
+    Some(ClientKey {
+        fingerprint: Fingerprint::of(key),
+        kind,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::explicit::Rule;
+    use http::{HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| {
+                let value = HeaderValue::from_str(value).expect("a header value");
+                (HeaderName::from_static(name), value)
+            })
+            .collect()
+    }
+
+    fn told(pairs: &[(&'static str, &str)], tag: Option<&str>, body: BodySession<'_>) -> Session {
+        let headers = headers(pairs);
+        let key = client_key(&headers, None);
+        identify(&headers, tag, &body, key.as_ref()).expect("no broken header")
+    }
+
+    #[test]
+    fn the_most_trusted_statement_names_the_session() {
+        use SessionSource::{Agent, Body, Default as Unknown, Header, Key, Path};
+        let mut pairs = vec![
+            ("x-tollgate-session", "s-header"),
+            ("x-claude-code-session-id", "s-claude"),
+            ("session-id", "s-codex"),
+            ("x-session-id", "s-opencode"),
+            ("authorization", "Bearer sk-1"),
+        ];
+        let mut body = BodySession {
+            session_id: Some("b-session"),
+            packed_session: Some("b-packed"),
+            prompt_cache_key: Some("b-cache"),
+            client_session_id: Some("b-client"),
+            user: Some("b-user"),
+        };
+        let expect = |pairs: &[(&'static str, &str)], tag, body, name: &str, source| {
+            let session = told(pairs, tag, body);
+            assert_eq!((session.name.as_str(), session.source), (name, source));
+        };
+        expect(&pairs, Some("s-tag"), body, "s-header", Header);
+        pairs.remove(0);
+        expect(&pairs, Some("s-tag"), body, "s-tag", Path);
+        expect(&pairs, None, body, "s-claude", Agent);
+        pairs.remove(0);
+        expect(&pairs, None, body, "s-codex", Agent);
+        pairs.remove(0);
+        expect(&pairs, None, body, "s-opencode", Agent);
+        pairs.remove(0);
+        expect(&pairs, None, body, "b-session", Body);
+        body.session_id = None;
+        expect(&pairs, None, body, "b-packed", Body);
+        body.packed_session = None;
+        expect(&pairs, None, body, "b-cache", Body);
+        body.prompt_cache_key = Some("  ");
+        expect(&pairs, None, body, "b-client", Body);
+        body.client_session_id = None;
+        expect(&pairs, None, body, "b-user", Body);
+        body.user = None;
+        // The first 12 digits of SHA-256("sk-1").
+        expect(&pairs, None, body, "key-0f2c10bf3d12", Key);
+        expect(&[], None, body, "default", Unknown);
+    }
+
+    #[test]
+    fn agents_are_told_inside_their_session_however_that_is_named() {
+        let claude = [
+            ("x-tollgate-session", "mine"),
+            ("x-claude-code-session-id", "u1"),
+            ("x-claude-code-agent-id", "a62a16bd16a5d109a"),
+        ];
+        let session = told(&claude, None, BodySession::default());
+        assert_eq!(session.name, "mine");
+        assert_eq!(session.agent.as_deref(), Some("a62a16bd16a5d109a"));
+
+        let agent =
+            |pairs: &[(&'static str, &str)]| told(pairs, None, BodySession::default()).agent;
+        let codex = ("session-id", "u1");
+        assert_eq!(agent(&[codex, ("thread-id", "u1")]), None);
+        assert_eq!(
+            agent(&[
+                codex,
+                ("thread-id", "u2"),
+                ("x-codex-parent-thread-id", "u1")
+            ])
+            .as_deref(),
+            Some("u2")
+        );
+        assert_eq!(
+            agent(&[codex, ("x-openai-subagent", "review")]).as_deref(),
+            Some("review")
+        );
+        assert_eq!(agent(&[("x-openai-subagent", "review")]), None);
+    }
+
+    #[test]
+    fn odd_inferred_names_become_digests_and_odd_explicit_ones_errors() {
+        let long = "a".repeat(129);
+        for odd in ["Ann Smith", "jörg", &long] {
+            let body = BodySession {
+                user: Some(odd),
+                ..BodySession::default()
+            };
+            let name = told(&[], None, body).name;
+            assert!(name.starts_with("h-") && name.len() == 18, "{name}");
+        }
+        assert_eq!(
+            told(&[("session-id", "a b")], None, BodySession::default()).name,
+            "h-c8687a08aa5d6ed2"
+        );
+        let error = identify(
+            &headers(&[("x-tollgate-session", "a b")]),
+            Some("tag"),
+            &BodySession::default(),
+            None,
+        );
+        assert_eq!(
+            error,
+            Err(HeaderError {
+                header: "x-tollgate-session",
+                rule: Rule::Name
+            })
+        );
+    }
+
+    #[test]
+    fn a_key_has_one_fingerprint_wherever_it_is_shown() {
+        let fingerprint = Some(Fingerprint::of(b"sk-1"));
+        for (pairs, query, kind) in [
+            (
+                &[("authorization", "bearer  sk-1")][..],
+                None,
+                KeyKind::Bearer,
+            ),
+            (&[("x-api-key", "sk-1")], None, KeyKind::XApiKey),
+            (&[("api-key", "sk-1")], Some("key=no"), KeyKind::ApiKey),
+            (&[("x-goog-api-key", "sk-1")], None, KeyKind::XGoogApiKey),
+            (&[], Some("alt=sse&key=sk-1"), KeyKind::Query),
+            (
+                &[("authorization", "Bearer sk-1"), ("x-api-key", "other")],
+                None,
+                KeyKind::Bearer,
+            ),
+        ] {
+            let key = client_key(&headers(pairs), query);
+            assert_eq!(key.map(|key| key.kind), Some(kind));
+            assert_eq!(key.map(|key| key.fingerprint), fingerprint, "{kind:?}");
+        }
+        for none in [
+            "Bearer ",
+            "Bearer",
+            "AWS4-HMAC-SHA256 Credential=x",
+            "Basic eA==",
+        ] {
+            assert_eq!(
+                client_key(&headers(&[("authorization", none)]), Some("monkey=1&key=")),
+                None
+            );
+        }
+        let shown = format!(
+            "{:?}",
+            client_key(&headers(&[("x-api-key", "sk-secret")]), None)
+        );
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

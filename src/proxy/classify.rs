@@ -1,0 +1,53 @@
+//! Third step: how urgent the request is and what kind of work it asks for.
+
+use super::account::Account;
+use super::gate::Gate;
+use super::identify::{Caller, bad_tag};
+use super::parse::{Asked, Call};
+use crate::policy::priority::{self, Facts};
+use crate::refusal::Refusal;
+use crate::units::Priority;
+
+/// What a request counts as.
+#[derive(Debug)]
+pub(super) struct Class {
+    /// How urgent it is.
+    pub(super) priority: Priority,
+    /// What kind of work it is, where that could be told.
+    pub(super) task: Option<String>,
+}
+
+/// Classifies a request.
+pub(super) fn classify(
+    gate: &Gate,
+    call: &Call,
+    asked: &Asked<'_>,
+    caller: &Caller,
+    account: &mut Account,
+) -> Result<Class, Refusal> {
+    let headers = &call.parts.headers;
+    let text = asked.peek.and_then(|peek| peek.newest_user_text.as_deref());
+    let task = gate.tasks_by_words.decide(headers, text).map_err(bad_tag)?;
+    let facts = Facts {
+        session: Some(&caller.session.name),
+        agent: caller.session.agent.as_deref(),
+        user_agent: headers
+            .get(http::header::USER_AGENT)
+            .and_then(|value| value.to_str().ok()),
+        provider: Some(&gate.providers[call.provider].settings.name),
+        model: asked.model,
+        task: task.name,
+        key: caller.key.as_deref(),
+    };
+    let rules = &gate.settings.classify.priority_rules;
+    let (priority, _) =
+        priority::decide(headers, call.tag_priority, None, rules, &facts).map_err(bad_tag)?;
+    let class = Class {
+        priority,
+        task: task.name.map(str::to_owned),
+    };
+    let record = account.record_mut();
+    record.priority = class.priority;
+    record.task.clone_from(&class.task);
+    Ok(class)
+}

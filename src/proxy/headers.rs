@@ -1,0 +1,120 @@
+//! Which headers go on and which end here.
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+
+/// Headers that speak of one connection only (RFC 9110, section 7.6.1), and those that hyper writes anew.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Prefix of tollgate's own headers. They are never sent upstream.
+const OWN_PREFIX: &str = "x-tollgate-";
+
+/// Removes what must not go upstream: hop-by-hop headers, those named in `Connection`, the host, tollgate's own.
+pub(super) fn for_upstream(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    headers.remove(header::HOST);
+    // The body is at hand (or comes as it comes): nobody waits for a 100 any more.
+    headers.remove(header::EXPECT);
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
+    let own: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OWN_PREFIX))
+        .cloned()
+        .collect();
+    for name in own {
+        headers.remove(name);
+    }
+}
+
+/// Removes what must not go to the client.
+pub(super) fn for_client(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // Naming one of these would change what the message means.
+            .filter(|name| {
+                name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE
+            })
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn only_what_concerns_the_provider_goes_upstream() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "127.0.0.1:8402"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("x-tollgate-session", "s"),
+            ("te", "gzip"),
+            ("expect", "100-continue"),
+            ("authorization", "Bearer k"),
+            ("anthropic-beta", "a,b"),
+            ("session_id", "with underscore"),
+            ("cookie", "a=1"),
+        ] {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        headers.append("cookie", HeaderValue::from_static("b=2"));
+        for_upstream(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["anthropic-beta", "authorization", "cookie", "session_id"]
+        );
+        assert_eq!(
+            headers.get_all("cookie").iter().count(),
+            2,
+            "repeated headers stay repeated"
+        );
+    }
+
+    #[test]
+    fn a_connection_header_cannot_remove_the_length() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "connection",
+            HeaderValue::from_static("close, content-length"),
+        );
+        headers.insert("content-length", HeaderValue::from_static("3"));
+        headers.insert("te", HeaderValue::from_static("trailers"));
+        for_upstream(&mut headers);
+        assert_eq!(headers.len(), 2);
+    }
+}

@@ -1,0 +1,68 @@
+//! THE PATH: what happens to a request, in order. Each step has a file; the decisions inside the steps are plain
+//! functions in `policy` and `llm`.
+//!
+//! ```text
+//! parse → identify → classify → admit → route → send → stream back, meter, record
+//! ```
+//!
+//! The future of [`handle`] is dropped when the client hangs up, at any await. So whatever a step takes is held by a
+//! value that gives it back when dropped: the [`Account`] books the request, dropping the answer's body cancels the
+//! request to the provider.
+
+mod account;
+mod admit;
+mod answer;
+mod classify;
+mod gate;
+mod headers;
+mod identify;
+mod parse;
+mod relay;
+mod route;
+mod send;
+mod upgrade;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use self::account::Account;
+pub use self::answer::AnswerBody;
+pub use self::gate::{Gate, GateError};
+use self::send::Served;
+use crate::refusal::Refusal;
+
+/// Answers one request: the provider's answer, or a refusal in the client's wire format.
+pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let mut account = Account::open(&gate);
+    match serve(&gate, request, &mut account).await {
+        Ok(served) => relay::relay(served, account),
+        Err(refusal) => account.refuse(&refusal),
+    }
+}
+
+/// The steps up to the head of the provider's answer.
+async fn serve(
+    gate: &Gate,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Served, Refusal> {
+    let call = parse::parse(gate, request, account).await?;
+    let started = Instant::now();
+    let peek = call.read(gate)?;
+    let asked = parse::understand(&call, peek.as_ref(), account);
+    let caller = identify::identify(&call, &asked, account)?;
+    let class = classify::classify(gate, &call, &asked, &caller, account)?;
+    admit::admit(&call, &asked, account)?;
+    let route = route::route(gate, &call, &asked)?;
+    account.add_own_time(started);
+    let reply = send::send(gate, call, &route, account).await?;
+    Ok(Served {
+        reply,
+        route,
+        caller,
+        class,
+    })
+}

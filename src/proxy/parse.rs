@@ -1,0 +1,283 @@
+//! First step: whose request it is, what it asks, and its body, read as far as tollgate must understand it.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, header};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::account::Account;
+use super::gate::Gate;
+use crate::llm::endpoint::{self, Mount};
+use crate::llm::request::{self, Peek, Unparsed};
+use crate::llm::wire::Endpoint;
+use crate::refusal::Refusal;
+use crate::units::Priority;
+
+/// How much of a body that is too large is read and thrown away, so that a client that writes first and reads later
+/// gets to see the refusal instead of a broken pipe. In multiples of the limit.
+const DRAIN_LIMITS: usize = 4;
+
+/// A request as it came.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Place of the provider in the gate's list.
+    pub(super) provider: usize,
+    /// What is asked of it.
+    pub(super) endpoint: Endpoint,
+    /// Path and query as they go to the provider.
+    pub(super) target: String,
+    /// The session that the path names.
+    pub(super) tag_session: Option<String>,
+    /// The priority that the path names.
+    pub(super) tag_priority: Option<Priority>,
+    /// The model that the path names; it beats the body's.
+    path_model: Option<String>,
+    /// The stream flag that the path names; it beats the body's.
+    path_stream: Option<bool>,
+    /// Method, headers and what hyper needs for an upgrade.
+    pub(super) parts: Parts,
+    /// The body.
+    pub(super) body: CallBody,
+    decoded: Decoded,
+}
+
+/// A request's body.
+#[derive(Debug)]
+pub(super) enum CallBody {
+    /// Kept, because it must be understood (and may have to be sent again).
+    Kept(Bytes),
+    /// Not understood: streams through, whatever its size.
+    Passing(Incoming),
+}
+
+/// What a request asks for, as far as it was understood.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// The model.
+    pub(super) model: Option<&'a str>,
+    /// Whether the answer is to be a stream.
+    pub(super) stream: bool,
+    /// What the body says; `None` if it was not read.
+    pub(super) peek: Option<&'a Peek<'a>>,
+}
+
+/// Takes a request in: finds its provider, reads its body to the end if it must be understood.
+pub(super) async fn parse(
+    gate: &Gate,
+    request: Request<Incoming>,
+    account: &mut Account,
+) -> Result<Call, Refusal> {
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let uri = parts.uri.clone();
+    let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
+    if !path_and_query.starts_with('/') || parts.method == Method::CONNECT {
+        return Err(Refusal::BadTarget);
+    }
+    let place = |name: &str| {
+        gate.providers
+            .iter()
+            .position(|provider| provider.settings.name == name)
+    };
+    let mount = endpoint::mount_of(path_and_query, &parts.headers, |name| place(name).is_some())
+        .map_err(|problem| Refusal::BadTag(problem.to_string()))?;
+    let Some((provider, mount)) = mount.and_then(|mount| Some((place(mount.provider)?, mount)))
+    else {
+        let known = gate
+            .providers
+            .iter()
+            .map(|provider| format!("/{}", provider.settings.name));
+        return Err(Refusal::UnknownProvider {
+            known: known.collect::<Vec<_>>().join(" "),
+        });
+    };
+    let Mount { rest, tag, .. } = mount;
+    let settings = &gate.providers[provider].settings;
+    let asked = endpoint::endpoint_of(&parts.method, rest);
+    account.belongs_to(&gate.providers[provider], asked.endpoint);
+    if is_upgrade(&parts.headers)
+        && rest
+            .split('?')
+            .next()
+            .is_some_and(|path| path.ends_with("/responses"))
+    {
+        return Err(Refusal::UpgradeRequired);
+    }
+    if asked.endpoint == Endpoint::BatchResults {
+        account.fetches(rest);
+    }
+    let mut call = Call {
+        provider,
+        endpoint: asked.endpoint,
+        target: endpoint::normalise_path(settings.dialect, settings.base_url.path(), rest)
+            .into_owned(),
+        tag_priority: tag.as_ref().and_then(|tag| tag.priority),
+        tag_session: tag.map(|tag| tag.session.into_owned()),
+        path_model: asked.model.map(std::borrow::Cow::into_owned),
+        path_stream: asked.stream,
+        body: CallBody::Kept(Bytes::new()),
+        decoded: Decoded::NotNeeded,
+        parts,
+    };
+    account.add_own_time(started);
+    // What is free or unknown (uploads of any size) streams through; all else is kept.
+    if matches!(
+        asked.endpoint,
+        Endpoint::Other | Endpoint::ResponseFetch | Endpoint::BatchResults
+    ) {
+        call.body = CallBody::Passing(body);
+        return Ok(call);
+    }
+    let bytes = collect(&call.parts.headers, body, gate).await?;
+    account.record_mut().request_bytes = bytes.len() as u64;
+    call.decoded = Decoded::of(
+        &call.parts.headers,
+        &bytes,
+        gate.settings.server.max_body_bytes,
+    );
+    call.body = CallBody::Kept(bytes);
+    Ok(call)
+}
+
+impl Call {
+    /// Reads what the body says. What cannot be read passes through, and is counted.
+    pub(super) fn read(&self, gate: &Gate) -> Result<Option<Peek<'_>>, Refusal> {
+        let plain = match (&self.body, &self.decoded) {
+            (CallBody::Kept(bytes), Decoded::NotNeeded) if !bytes.is_empty() => bytes.as_ref(),
+            (_, Decoded::Plain(plain)) => plain,
+            (_, Decoded::Unreadable) => {
+                gate.metrics
+                    .unparsed(&gate.providers[self.provider].settings.name);
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        match request::peek(self.endpoint, plain) {
+            Ok(peek) => Ok(Some(peek)),
+            Err(Unparsed::DuplicateField(field)) => Err(Refusal::DuplicateField(field)),
+            Err(Unparsed::NotJson) => {
+                gate.metrics
+                    .unparsed(&gate.providers[self.provider].settings.name);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A body without its content encoding. Only for reading: the client's own bytes go on.
+#[derive(Debug)]
+enum Decoded {
+    /// It has no encoding, or is empty.
+    NotNeeded,
+    /// The plain bytes.
+    Plain(Vec<u8>),
+    /// It does not decode, or not within the limit.
+    Unreadable,
+}
+
+impl Decoded {
+    fn of(headers: &HeaderMap, bytes: &Bytes, cap: usize) -> Self {
+        let Some(encoding) = headers
+            .get(header::CONTENT_ENCODING)
+            .filter(|_| !bytes.is_empty())
+        else {
+            return Self::NotNeeded;
+        };
+        let plain = encoding
+            .to_str()
+            .ok()
+            .map(|encoding| request::decoded(Some(encoding), bytes, cap));
+        match plain {
+            Some(Ok(plain)) => Self::Plain(plain.into_owned()),
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// Joins what the path and the body say.
+pub(super) fn understand<'a>(
+    call: &'a Call,
+    peek: Option<&'a Peek<'a>>,
+    account: &mut Account,
+) -> Asked<'a> {
+    let model = call
+        .path_model
+        .as_deref()
+        .or_else(|| Some(&*peek?.model.as_ref()?.name));
+    let stream = call
+        .path_stream
+        .unwrap_or_else(|| peek.is_some_and(|peek| peek.stream));
+    let record = account.record_mut();
+    record.requested_model = model.map(str::to_owned);
+    record.stream = stream;
+    Asked {
+        model,
+        stream,
+        peek,
+    }
+}
+
+/// Whether a request wants another protocol on its connection.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+}
+
+/// Reads a body to its end: into one piece, within the size and time limits.
+async fn collect(headers: &HeaderMap, mut body: Incoming, gate: &Gate) -> Result<Bytes, Refusal> {
+    let limit = gate.settings.server.max_body_bytes;
+    let pause = gate.settings.server.body_timeout;
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 && headers.contains_key(header::EXPECT) {
+        // The client waits for our word before it sends anything.
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    let Some(first) = next(&mut body, pause).await? else {
+        return Ok(Bytes::new());
+    };
+    if body.is_end_stream() && first.len() <= limit {
+        return Ok(first);
+    }
+    // A length that is only announced gets no memory in advance beyond what usual requests need.
+    const USUAL_BYTES: u64 = 1 << 20;
+    let mut whole = BytesMut::with_capacity(
+        announced.clamp(first.len() as u64, USUAL_BYTES.max(first.len() as u64)) as usize,
+    );
+    let mut seen = first.len();
+    whole.extend_from_slice(&first);
+    while let Some(piece) = next(&mut body, pause).await? {
+        seen += piece.len();
+        if seen > limit {
+            whole = BytesMut::new();
+            if seen > limit.saturating_mul(DRAIN_LIMITS) {
+                break;
+            }
+            continue;
+        }
+        whole.extend_from_slice(&piece);
+    }
+    if seen > limit {
+        Err(Refusal::BodyTooLarge { limit })
+    } else {
+        Ok(whole.freeze())
+    }
+}
+
+/// The next piece of a body; `None` at its end. Trailers are dropped: no provider takes any.
+async fn next(body: &mut Incoming, pause: Duration) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        match tokio::time::timeout(pause, body.frame()).await {
+            Err(_) => return Err(Refusal::BodyTimeout { limit: pause }),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => return Err(Refusal::BodyBroken),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}

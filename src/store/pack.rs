@@ -1,0 +1,166 @@
+//! Single records in the store: packed into values of at most 4 KiB, in the order in which they were booked.
+//!
+//! Larger values make sled write separate files that it never syncs; one value per record makes its memory grow. A
+//! pack's records lie within a minute of each other, so a pack can be found and pruned by the time in its key.
+
+use minicbor::{Decode, Encode};
+
+use super::error::StoreError;
+use super::record::Record;
+
+/// Largest value, in bytes.
+pub const MAX_BYTES: usize = 4096;
+
+/// Longest time between a pack's records, in milliseconds.
+pub const SPAN_MS: u64 = 60_000;
+
+/// Beside the packs, in the same batches: how far they reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PacksMark {
+    /// The last segment that was begun to be packed.
+    #[n(0)]
+    pub segment: u64,
+    /// How many records of it are packed.
+    #[n(1)]
+    pub records: u64,
+    /// Bytes of all packs, keys included.
+    #[n(2)]
+    pub bytes: u64,
+    /// How many packs there are.
+    #[n(3)]
+    pub packs: u64,
+}
+
+/// The mark's key, behind every pack.
+pub const MARK_KEY: &[u8] = &[0xFF; 9];
+
+/// The smallest key of a pack whose newest record was booked at `unix_ms` or later.
+pub fn time_key(unix_ms: u64) -> Vec<u8> {
+    unix_ms.to_be_bytes().to_vec()
+}
+
+/// The time in a pack's key: when its newest record was booked.
+pub fn time_of(key: &[u8]) -> u64 {
+    key.get(..8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map_or(0, u64::from_be_bytes)
+}
+
+/// Gathers the records of one segment into packs. The same segment always gives the same packs.
+pub struct Packer {
+    segment: u64,
+    /// Records of the segment seen so far.
+    seen: u64,
+    oldest_ms: u64,
+    newest_ms: u64,
+    value: Vec<u8>,
+}
+
+/// A finished pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// Its key: time of the newest record, segment, number of records of the segment up to its end.
+    pub key: Vec<u8>,
+    /// Records, one after the other.
+    pub value: Vec<u8>,
+    /// How many records of the segment are packed with it.
+    pub records: u64,
+}
+
+impl Packer {
+    /// Packs the records of a segment behind the first `skip` ones, which are packed already.
+    pub fn new(segment: u64, skip: u64) -> Self {
+        Self {
+            segment,
+            seen: skip,
+            oldest_ms: u64::MAX,
+            newest_ms: 0,
+            value: Vec::new(),
+        }
+    }
+
+    /// Adds a record, and returns the pack that it no longer fits into.
+    pub fn add(&mut self, finished_unix_ms: u64, payload: &[u8]) -> Option<Pack> {
+        let oldest = self.oldest_ms.min(finished_unix_ms);
+        let newest = self.newest_ms.max(finished_unix_ms);
+        let full =
+            self.value.len() + payload.len() > MAX_BYTES || newest.saturating_sub(oldest) > SPAN_MS;
+        let done = if full { self.finish() } else { None };
+        self.oldest_ms = self.oldest_ms.min(finished_unix_ms);
+        self.newest_ms = self.newest_ms.max(finished_unix_ms);
+        self.value.extend_from_slice(payload);
+        self.seen += 1;
+        done
+    }
+
+    /// Returns the pack that is being filled.
+    pub fn finish(&mut self) -> Option<Pack> {
+        if self.value.is_empty() {
+            return None;
+        }
+        let mut key = time_key(self.newest_ms);
+        key.extend_from_slice(&self.segment.to_be_bytes());
+        key.extend_from_slice(&self.seen.to_be_bytes());
+        self.oldest_ms = u64::MAX;
+        self.newest_ms = 0;
+        Some(Pack {
+            key,
+            value: std::mem::take(&mut self.value),
+            records: self.seen,
+        })
+    }
+}
+
+/// Reads the records of a pack.
+///
+/// # Errors
+///
+/// When the bytes are no pack.
+pub fn unpack(value: &[u8]) -> Result<Vec<Record>, StoreError> {
+    let mut decoder = minicbor::Decoder::new(value);
+    let mut records = Vec::new();
+    while decoder.position() < value.len() {
+        let record = decoder.decode().map_err(|error| {
+            StoreError::Damaged(format!("a pack of records is damaged: {error}"))
+        })?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::RequestId;
+
+    #[test]
+    fn packs_stay_small_keep_every_record_and_are_the_same_each_time() {
+        let pack = || {
+            let mut packer = Packer::new(7, 0);
+            let mut packs = Vec::new();
+            for number in 0..500_u64 {
+                let mut record = Record::new(RequestId(u128::from(number)));
+                record.session = "s".repeat(number as usize % 256);
+                record.finished_unix_ms = 1_000 + number * 500;
+                let payload = minicbor::to_vec(&record).expect("encoding into memory cannot fail");
+                packs.extend(packer.add(record.finished_unix_ms, &payload));
+            }
+            packs.extend(packer.finish());
+            packs
+        };
+        let packs = pack();
+        assert_eq!(packs, pack());
+        let mut ids = Vec::new();
+        for pack in &packs {
+            assert!(pack.value.len() <= MAX_BYTES);
+            let records = unpack(&pack.value).expect("own encoding");
+            let newest = records.last().map(|record| record.finished_unix_ms);
+            assert_eq!(newest, Some(time_of(&pack.key)));
+            assert!(time_of(&pack.key) - records[0].finished_unix_ms <= SPAN_MS);
+            ids.extend(records.iter().map(|record| record.id.0));
+        }
+        assert_eq!(ids, (0..500).collect::<Vec<_>>());
+        assert_eq!(packs.last().map(|pack| pack.records), Some(500));
+    }
+}

@@ -1,0 +1,83 @@
+//! A record as people and scripts see it: JSON with names instead of numbers, money as exact decimals in USD.
+
+use serde_json::{Value, json};
+
+use super::record::Record;
+use crate::units::Cost;
+
+impl Record {
+    /// The record as JSON. Unknown things are null, above all an unknown cost.
+    pub fn shown(&self) -> Value {
+        let usage = &self.usage;
+        json!({
+            "id": self.id.to_string(),
+            "arrived_unix_ms": self.id.unix_ms(),
+            "finished_unix_ms": self.finished_unix_ms,
+            "session": self.session,
+            "agent": self.agent,
+            "key": self.key,
+            "team": self.team,
+            "phase": self.phase,
+            "depth": self.depth,
+            "priority": self.priority.as_str(),
+            "task": self.task,
+            "provider": self.provider,
+            "endpoint": self.endpoint,
+            "requested_model": self.requested_model,
+            "model": self.model,
+            "stream": self.stream,
+            "status": self.status,
+            "outcome": self.outcome.as_str(),
+            "error": self.error,
+            "usage": {
+                "input": usage.input,
+                "cached_read": usage.cached_read,
+                "cache_write": usage.cache_write,
+                "cache_write_1h": usage.cache_write_1h,
+                "cache_write_12h": usage.cache_write_12h,
+                "output": usage.output,
+                "reasoning": usage.reasoning,
+                "audio_in": usage.audio_in,
+                "audio_out": usage.audio_out,
+                "image_in": usage.image_in,
+                "image_out": usage.image_out,
+                "video_in": usage.video_in,
+                "video_out": usage.video_out,
+                "web_searches": usage.web_searches,
+            },
+            "provenance": self.provenance.as_str(),
+            "cost_usd": decimal(self.cost),
+            "cost_source": self.cost_source.as_str(),
+            "table_cost_usd": decimal(self.table_cost),
+            "service_tier": self.service_tier,
+            "attempts": self.attempts,
+            "queued_us": self.queued_us,
+            "added_us": self.added_us,
+            "first_byte_us": self.first_byte_us,
+            "total_us": self.total_us,
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+            "answer_id": self.answer_id,
+        })
+    }
+}
+
+fn decimal(cost: Option<Cost>) -> Option<String> {
+    cost.map(|cost| cost.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::RequestId;
+
+    #[test]
+    fn money_is_exact_and_an_unknown_cost_is_null() {
+        let mut record = Record::new(RequestId::new(1_795_000_000_000, 1, 1));
+        record.cost = "0.0000000375".parse().ok();
+        let shown = record.shown();
+        assert_eq!(shown["cost_usd"], "0.0000000375");
+        assert_eq!(shown["table_cost_usd"], Value::Null);
+        assert_eq!(shown["arrived_unix_ms"], 1_795_000_000_000_u64);
+    }
+}

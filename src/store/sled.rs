@@ -1,0 +1,149 @@
+//! The only file that knows sled.
+//!
+//! sled 0.34.7 does not fsync on `flush` (Linux), may panic or come up empty where it should report damage, and keeps
+//! more in memory than its cache setting says. Hence: `sync` flushes and then fsyncs sled's files through handles of our
+//! own, every call is fenced against panics, values stay small, and the caller compares what it finds with the journal.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::backend::{Change, Order, Store, Table, Visit};
+use super::error::StoreError;
+
+/// sled's page cache. It is no bound on memory, but the less it may keep, the less it keeps.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// sled's unit of writing; also the size of each of its write buffers, so it decides the memory of an idle process.
+const SEGMENT_BYTES: usize = 256 * 1024;
+
+/// A store in sled.
+pub struct SledStore {
+    dir: PathBuf,
+    db: sled::Db,
+    tables: [sled::Tree; 3],
+}
+
+impl SledStore {
+    /// Opens the database in `dir`, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// What sled reports, and what it panics with. A database that comes up empty is no error here: the caller knows
+    /// better what must be in it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        fenced(|| {
+            let db = sled::Config::new()
+                .path(dir)
+                .cache_capacity(CACHE_BYTES)
+                .segment_size(SEGMENT_BYTES)
+                .mode(sled::Mode::LowSpace)
+                .flush_every_ms(None)
+                .open()?;
+            let tables = [
+                db.open_tree(Table::Packs.as_str())?,
+                db.open_tree(Table::Sums.as_str())?,
+                db.open_tree(Table::Answers.as_str())?,
+            ];
+            Ok(Self {
+                dir: dir.to_path_buf(),
+                db,
+                tables,
+            })
+        })
+    }
+
+    fn table(&self, table: Table) -> &sled::Tree {
+        &self.tables[table as usize]
+    }
+}
+
+/// Runs a call of sled's; a panic becomes an error.
+fn fenced<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) => Err(StoreError::io("use the store", &error)),
+        Ok(Err(error)) => Err(StoreError::Damaged(error.to_string())),
+        Err(panic) => {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(StoreError::Damaged(format!(
+                "the database panicked: {text}"
+            )))
+        }
+    }
+}
+
+/// Fsyncs every file of a directory, then the directory itself.
+fn sync_files(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_files(&path)?;
+            continue;
+        }
+        match File::open(&path) {
+            Ok(file) => file.sync_data()?,
+            // sled replaces its snapshot file; one that has gone needs no sync.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    File::open(dir)?.sync_all()
+}
+
+impl Store for SledStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        fenced(|| Ok(self.table(table).get(key)?.map(|value| value.to_vec())))
+    }
+
+    fn apply(&mut self, table: Table, changes: Vec<Change>) -> Result<(), StoreError> {
+        fenced(|| {
+            let mut batch = sled::Batch::default();
+            for change in changes {
+                match change {
+                    Change::Put(key, value) => batch.insert(key, value),
+                    Change::Remove(key) => batch.remove(key),
+                }
+            }
+            self.table(table).apply_batch(batch)
+        })
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        to: &[u8],
+        order: Order,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        if from >= to {
+            return Ok(());
+        }
+        fenced(|| {
+            let mut range = self.table(table).range::<&[u8], _>(from..to);
+            loop {
+                let next = match order {
+                    Order::Rising => range.next(),
+                    Order::Falling => range.next_back(),
+                };
+                let Some(found) = next else { return Ok(()) };
+                let (key, value) = found?;
+                if let ControlFlow::Break(()) = visit(&key, &value) {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        fenced(|| self.db.flush())?;
+        sync_files(&self.dir).map_err(|error| StoreError::io("sync the store", &error))
+    }
+}
