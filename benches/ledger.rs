@@ -155,21 +155,23 @@ fn main() {
         .sum();
     println!("bytes per record          {:8}", payload / 100);
 
-    let started = Instant::now();
-    let (ledger, _) = Ledger::open(&settings, clock).expect("its own ledger");
-    println!(
-        "reopen                    {:8.1} ms",
-        started.elapsed().as_secs_f64() * 1e3
-    );
-    println!("resident after reopen     {:8.1} MiB", memory("VmRSS"));
-    let started = Instant::now();
-    let report = ledger
-        .report_blocking(Query::default())
-        .expect("the store works");
-    assert_eq!(report.total.requests, total);
-    println!(
-        "report                    {:8.1} ms",
-        started.elapsed().as_secs_f64() * 1e3
-    );
-    ledger.shutdown(patience);
+    // The first opening reads all that was written since the one before; sled then takes a snapshot.
+    for time in ["first", "second"] {
+        let started = Instant::now();
+        let opened = Ledger::open(&settings, Arc::clone(&clock));
+        let (ledger, _) = opened.expect("its own ledger");
+        let spent = started.elapsed().as_secs_f64() * 1e3;
+        println!("{:26}{spent:8.1} ms", format!("reopen, {time} time"));
+        println!("resident after reopen     {:8.1} MiB", memory("VmRSS"));
+        let started = Instant::now();
+        let report = ledger
+            .report_blocking(Query::default())
+            .expect("the store works");
+        assert_eq!(report.total.requests, total);
+        println!(
+            "report                    {:8.1} ms",
+            started.elapsed().as_secs_f64() * 1e3
+        );
+        ledger.shutdown(patience);
+    }
 }

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::demo::DemoArgs;
 use crate::commands::session::Session;
+use crate::commands::simulate::SimulateArgs;
+use crate::commands::usage::UsageArgs;
 use crate::config::Override;
 use crate::config::settings::LogFormat;
 use crate::units::Priority;
@@ -19,8 +22,8 @@ Exit codes:
   2  the command line or the configuration is wrong
   `run` passes on its command's code: 126 if it cannot be executed, 127 if there is none, 128 + n after signal n
 
-Settings come from the built-in default, one file, TOLLGATE_<SECTION>_<KEY> variables and flags, the later ones first.
-`tollgate check` shows them all.";
+Settings come from the built-in default, one file, TOLLGATE_<SECTION>_<KEY> variables and flags; each goes before those
+that are named before it. `tollgate check` shows them all.";
 
 /// A local rate-limiting proxy for LLM APIs: every request identified, admitted, metered and priced
 #[derive(Debug, Parser)]
@@ -111,6 +114,12 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
 pub enum Command {
     /// Run the proxy; no configuration is needed
     Serve,
+    /// Run the proxy in front of a simulated provider with a little traffic: everything at work, without any API key
+    Demo(DemoArgs),
+    /// Answer like Anthropic, OpenAI, Gemini and Ollama, without a model: for trying out, tests and benchmarks
+    Simulate(SimulateArgs),
+    /// Show what was used: by session, key, team, provider, model, task, day, …
+    Usage(UsageArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy
     Run(RunArgs),
     /// Print those base URLs as variables for the shell: eval "$(tollgate env -s docs -p low)"

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod proxy;
 pub mod refusal;
 pub mod server;
+pub mod simulate;
 pub mod store;
 pub mod units;
 pub mod upstream;

@@ -45,7 +45,7 @@ fn table_report(loaded: &Loaded) -> String {
         });
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_preset(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["setting", "value", "from"]);
     for value in &loaded.values {

@@ -3,18 +3,23 @@
 pub mod check;
 pub mod client_env;
 pub mod completions;
+pub mod demo;
 pub mod env;
 pub mod init;
 pub mod run;
 pub mod serve;
 pub mod session;
+pub mod simulate;
+mod traffic;
+pub mod usage;
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command, Options};
+use crate::clock::Clock;
 use crate::config::{self, Inputs, Loaded};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// Runs the command of a command line.
 ///
@@ -24,6 +29,16 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let options = &cli.options;
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(load(options)?.settings),
+        Command::Demo(args) => demo::run(&args, options),
+        Command::Usage(args) => {
+            let settings = load(options)?.settings;
+            let report = usage::run(&args, &settings.ledger, Clock::system().source());
+            print(
+                &report.map_err(|error| Failure::new("cannot report the usage").because(error))?,
+            )?;
+            Ok(Exit::Success.into())
+        }
+        Command::Simulate(args) => simulate::run(args, options),
         Command::Run(args) => run::run(&args, options),
         Command::Env(args) => env::run(&args, options),
         Command::Check(args) => check::run(&args, options),

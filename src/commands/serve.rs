@@ -36,9 +36,7 @@ pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
         let listener = listen(settings.server.listen)?;
         let address = local_address(&listener)?;
         let gate = gate(settings).await?;
-        if let Err(error) = gate.ledger.announce(address) {
-            tracing::warn!(%error, "cannot write down the address for `tollgate usage`");
-        }
+        announce_in_ledger(&gate, address);
         announce(&gate.settings, address);
         tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "serving");
         serve_until(listener, gate, stop_signal()?).await?;
@@ -193,6 +191,13 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Writes down where this process listens, so that `tollgate usage` finds it.
+pub fn announce_in_ledger(gate: &Gate, address: SocketAddr) {
+    if let Err(error) = gate.ledger.announce(address) {
+        tracing::warn!(%error, "cannot write down the address for other commands");
+    }
 }
 
 /// Says where the proxy is: one line for scripts, and for a person what to copy.

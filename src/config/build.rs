@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::choice::OnFailure;
 use super::lookup::Lookup;
-use super::scalar::{OnFailure, OptionalLimit, Size, TimeLimit};
+use super::scalar::{OptionalLimit, Size, TimeLimit};
 use super::settings::{
     ClassifySettings, LedgerSettings, LogSettings, ProviderSettings, ServerSettings, Settings,
     UpstreamSettings,

@@ -1,7 +1,6 @@
-//! Asks the layers for one key after another, and finds what nobody asked for.
+//! Asks the layers for one key after another, and notes each value that is missing or wrong.
 //!
-//! The keys that exist are those that are asked for: there is no second list to keep in step. Whatever else a file, a
-//! variable or a flag holds is a mistake, and the nearest key that was asked for is suggested.
+//! The keys that exist are those that are asked for: there is no second list to keep in step (`unknown` finds the rest).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +8,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeValue, ValueDeserializer};
 
 use super::Effective;
 use super::layers::{Document, Layers, variable_name};
@@ -19,14 +18,14 @@ use super::source::Place;
 
 /// The layers while they are turned into settings.
 pub(super) struct Lookup<'a> {
-    layers: &'a Layers<'a>,
+    pub(super) layers: &'a Layers<'a>,
     home: Option<&'a Path>,
     /// Every key asked for, with the place of the value that won.
-    asked: BTreeMap<String, Option<Place>>,
+    pub(super) asked: BTreeMap<String, Option<Place>>,
     /// Keys whose values are whole tables, checked elsewhere.
-    tables: BTreeSet<String>,
-    problems: Vec<Problem>,
-    effective: Vec<Effective>,
+    pub(super) tables: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) effective: Vec<Effective>,
 }
 
 impl<'a> Lookup<'a> {
@@ -113,10 +112,15 @@ impl<'a> Lookup<'a> {
             Err(refused) => {
                 let (message, expected) = match refused {
                     Refused::Because(why) => (format!("`{path}` {why}"), String::new()),
-                    Refused::Kind if matches!(raw, Raw::Text(_) | Raw::Word(_)) => (
-                        format!("`{path}` cannot be understood"),
-                        T::EXPECTED.to_owned(),
-                    ),
+                    Refused::Kind
+                        if matches!(raw, Raw::Word(_))
+                            || (T::IS_TEXT && matches!(raw, Raw::Text(_))) =>
+                    {
+                        (
+                            format!("`{path}` cannot be understood"),
+                            T::EXPECTED.to_owned(),
+                        )
+                    }
                     Refused::Kind => {
                         let expected = format!("{}, found {}", T::EXPECTED, raw.kind());
                         (format!("`{path}` has the wrong type"), expected)
@@ -141,7 +145,13 @@ impl<'a> Lookup<'a> {
             return Some((raw, Place::flag(&flag.flag, &flag.value), None));
         }
         let variable = variable_name(path);
-        if let Some(value) = self.layers.environment.get(&variable) {
+        // An empty variable is what a compose file makes of one that is not set.
+        let value = self
+            .layers
+            .environment
+            .get(&variable)
+            .filter(|value| !value.is_empty());
+        if let Some(value) = value {
             return Some((
                 Raw::Word(Cow::Borrowed(value)),
                 Place::variable(&variable, value),
@@ -230,185 +240,6 @@ impl<'a> Lookup<'a> {
             expected: String::new(),
             help,
         });
-    }
-
-    /// Notes whatever nobody asked for, and ends the asking.
-    pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Effective>, BTreeSet<String>) {
-        if let Some(file) = &self.layers.file {
-            self.check_table(file, &file.table, "");
-        }
-        self.check_table(&self.layers.built_in, &self.layers.built_in.table, "");
-        self.check_flags();
-        self.check_variables();
-        (
-            self.problems,
-            self.effective,
-            self.asked.into_keys().collect(),
-        )
-    }
-
-    fn check_table(&mut self, document: &Document<'_>, table: &DeTable<'_>, parent: &str) {
-        for (key, value) in table {
-            let path = if parent.is_empty() {
-                key.get_ref().to_string()
-            } else {
-                format!("{parent}.{}", key.get_ref())
-            };
-            if self.asked.contains_key(&path) {
-                continue;
-            }
-            let below = format!("{path}.");
-            let is_section = self
-                .asked
-                .range(below.clone()..)
-                .next()
-                .is_some_and(|(known, _)| known.starts_with(&below));
-            match value.get_ref() {
-                DeValue::Table(inner) if is_section || path == "providers" => {
-                    self.check_table(document, inner, &path)
-                }
-                _ if is_section || path == "providers" => {
-                    let found = Raw::of(value.get_ref()).kind();
-                    self.problems.push(Problem {
-                        place: Some(Place::at(&document.source, value.span())),
-                        key: path.clone(),
-                        message: format!("`{path}` has the wrong type"),
-                        expected: format!(
-                            "expected a section that begins with [{path}], found {found}"
-                        ),
-                        help: None,
-                    });
-                }
-                // Providers whose names are refused are not asked for their keys, and have their problem already.
-                _ if parent == "providers" => {}
-                _ => self.unknown(Place::at(&document.source, key.span()), &path),
-            }
-        }
-    }
-
-    fn check_flags(&mut self) {
-        for flag in self.layers.overrides {
-            let place = Place::flag(&flag.flag, &flag.value);
-            if self.tables.contains(&flag.key) {
-                let message = format!("`{}` cannot be set by a flag", flag.key);
-                self.object(
-                    Some(place),
-                    &flag.key,
-                    message,
-                    "write its blocks into a config file",
-                );
-            } else if !self.asked.contains_key(&flag.key) && !self.has_refused_provider(&flag.key) {
-                self.unknown(place, &flag.key);
-            }
-        }
-    }
-
-    /// A provider without one known key is one whose name was refused.
-    fn has_refused_provider(&self, path: &str) -> bool {
-        path.strip_prefix("providers.")
-            .and_then(|rest| rest.split_once('.'))
-            .is_some_and(|(name, _)| {
-                !self
-                    .asked
-                    .contains_key(&format!("providers.{name}.base_url"))
-                    && self
-                        .layers
-                        .provider_names()
-                        .iter()
-                        .any(|(known, _)| known == name)
-            })
-    }
-
-    /// Variables that look like ours but name no key. Others that begin with TOLLGATE_ are left alone: Kubernetes makes
-    /// such names for a service called tollgate (`TOLLGATE_SERVICE_HOST`, `TOLLGATE_PORT_8402_TCP`).
-    fn check_variables(&mut self) {
-        let known: BTreeMap<String, &str> = self
-            .asked
-            .keys()
-            .filter(|path| !self.tables.contains(*path))
-            .map(|path| (variable_name(path), path.as_str()))
-            .collect();
-        let sections: BTreeSet<String> = self
-            .asked
-            .keys()
-            .filter_map(|path| path.split_once('.'))
-            .map(|(section, _)| variable_name(section) + "_")
-            .collect();
-        let mut problems = Vec::new();
-        for (name, value) in self.layers.environment {
-            if !name.starts_with("TOLLGATE_")
-                || name == "TOLLGATE_CONFIG"
-                || known.contains_key(name)
-            {
-                continue;
-            }
-            let meant = nearest(
-                name,
-                known.keys().map(String::as_str).chain(["TOLLGATE_CONFIG"]),
-            )
-            .filter(|meant| strsim::damerau_levenshtein(name, meant) <= 3);
-            if meant.is_none()
-                && !sections
-                    .iter()
-                    .any(|section| name.starts_with(section.as_str()))
-            {
-                continue;
-            }
-            problems.push(Problem {
-                place: Some(Place::variable(name, value)),
-                key: String::new(),
-                message: format!("environment variable `{name}` names no setting"),
-                expected: String::new(),
-                help: meant.map(|meant| format!("did you mean `{meant}`?")),
-            });
-        }
-        self.problems.append(&mut problems);
-    }
-
-    fn unknown(&mut self, place: Place, path: &str) {
-        let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-        let mut siblings: Vec<&str> = self
-            .asked
-            .keys()
-            .filter_map(|known| match parent {
-                "" => known.split('.').next(),
-                _ => known
-                    .strip_prefix(parent)?
-                    .strip_prefix('.')?
-                    .split('.')
-                    .next(),
-            })
-            .collect();
-        siblings.dedup();
-        let help = match nearest(name, siblings.iter().copied()) {
-            Some(meant) => Some(format!("did you mean `{meant}`?")),
-            None => self.elsewhere(name).or_else(|| {
-                let what = if parent.is_empty() {
-                    "known here".to_owned()
-                } else {
-                    format!("known in `{parent}`")
-                };
-                (!siblings.is_empty()).then(|| format!("{what}: {}", siblings.join(", ")))
-            }),
-        };
-        self.problems.push(Problem {
-            place: Some(place),
-            key: path.to_owned(),
-            message: format!("unknown key `{path}`"),
-            expected: String::new(),
-            help,
-        });
-    }
-
-    /// The same name in another section, such as `listen` above the first section.
-    fn elsewhere(&self, name: &str) -> Option<String> {
-        let mut known = self
-            .asked
-            .keys()
-            .filter(|known| !known.starts_with("providers."));
-        let meant =
-            known.find(|known| known.rsplit_once('.').is_some_and(|(_, last)| last == name))?;
-        Some(format!("did you mean `{meant}`?"))
     }
 }
 

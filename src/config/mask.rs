@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_and_nothing_moves() {
-        let before = "a = 1\napi_key = \"sk-geheim-é\" # x\nx = { auth_token = 's3' }\nb = \"https://me:pw@host/p?key=abc\"\n\
+        let before = "a = 1\napi_key = \"sk-geheim-é\" # x\nx = { auth_token = 's3' }\nb = \"https://me:pw@host/p?sig=abc\"\n\
                       secret = \"\"\"\none\ntwo\"\"\"\nlisten = \"x\"\n";
         let after = text(before);
         assert_eq!(after.len(), before.len());

@@ -4,6 +4,7 @@
 //! a mistake is told with file, line and key, all mistakes at once, and `tollgate check` can say where a value is from.
 
 mod build;
+mod choice;
 mod expand;
 mod layers;
 mod lookup;
@@ -12,6 +13,7 @@ mod problem;
 mod scalar;
 pub mod settings;
 mod source;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -95,7 +97,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// The user's file, if there is one.
     pub file: Option<PathBuf>,
-    /// Every effective value with its origin, in the order of the reference configuration.
+    /// Every effective value with its origin, section by section.
     pub values: Vec<Effective>,
     /// Every key that exists, also those without a value.
     pub known_keys: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths and names of choices.
+//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths (choices: `choice`).
 //!
 //! A value from a file has TOML's type; one from a variable or a flag is only text and takes the type of its key.
 
@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
-
-use super::settings::{LogFormat, LogLevel};
-use crate::llm::wire::Dialect;
 
 /// A value as it was written, after `${…}` was replaced.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +49,8 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn text(&self) -> Option<&str> {
+    /// The text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Raw::Text(text) | Raw::Word(text) => Some(text),
             _ => None,
@@ -97,6 +95,8 @@ pub(super) enum Refused {
 pub(super) trait Setting: Sized {
     /// What belongs there: `expected …`.
     const EXPECTED: &'static str;
+    /// Whether a file writes it as a text.
+    const IS_TEXT: bool = true;
     /// Stands in for a value that was refused; never reaches anyone.
     fn placeholder() -> Self;
     /// Reads a value.
@@ -109,6 +109,7 @@ pub(super) trait Setting: Sized {
 
 impl Setting for bool {
     const EXPECTED: &'static str = "expected true or false";
+    const IS_TEXT: bool = false;
     fn placeholder() -> Self {
         false
     }
@@ -124,6 +125,7 @@ impl Setting for bool {
 /// A count from 0 to 2³¹.
 impl Setting for usize {
     const EXPECTED: &'static str = "expected a whole number";
+    const IS_TEXT: bool = false;
     fn placeholder() -> Self {
         1
     }
@@ -284,22 +286,28 @@ impl Setting for http::Uri {
                 "must not have a query or a fragment".into(),
             ));
         }
-        let url: http::Uri = text
-            .trim_end_matches('/')
-            .parse()
-            .map_err(|_| Refused::Kind)?;
-        if !matches!(url.scheme_str(), Some("http" | "https")) {
+        let (scheme, _) = text.split_once("://").unwrap_or(("", text));
+        if !["http", "https"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+        {
             return Err(Refused::Because(
                 "must begin with http:// or https://".into(),
             ));
         }
+        let url: http::Uri = text
+            .trim_end_matches('/')
+            .parse()
+            .map_err(|_| Refused::Kind)?;
         let authority = url.authority().map_or("", http::uri::Authority::as_str);
         if authority.contains('@') {
             return Err(Refused::Because(
                 "must not hold a user name or password".into(),
             ));
         }
-        if url.host().is_none_or(str::is_empty) || url.port().is_some_and(|port| port.as_u16() == 0)
+        if url.scheme().is_none()
+            || url.host().is_none_or(str::is_empty)
+            || url.port().is_some_and(|port| port.as_u16() == 0)
         {
             return Err(Refused::Kind);
         }
@@ -343,78 +351,5 @@ impl Setting for String {
     fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
         let text = raw.text().filter(|text| !text.is_empty());
         text.map(str::to_owned).ok_or(Refused::Kind)
-    }
-}
-
-/// Finds the choice of that name, in any case.
-fn choice<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, Refused> {
-    let text = raw.text().ok_or(Refused::Kind)?;
-    choices
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(text))
-        .map(|(_, value)| *value)
-        .ok_or(Refused::Kind)
-}
-
-impl Setting for Dialect {
-    const EXPECTED: &'static str = "expected anthropic, openai, gemini or ollama";
-    fn placeholder() -> Self {
-        Dialect::OpenAi
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        let dialects = [
-            Dialect::Anthropic,
-            Dialect::OpenAi,
-            Dialect::Gemini,
-            Dialect::Ollama,
-        ];
-        choice(raw, &dialects.map(|dialect| (dialect.as_str(), dialect)))
-    }
-}
-
-impl Setting for LogLevel {
-    const EXPECTED: &'static str = "expected off, error, warn, info, debug or trace";
-    fn placeholder() -> Self {
-        LogLevel::Info
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        use LogLevel::{Debug, Error, Info, Off, Trace, Warn};
-        choice(
-            raw,
-            &[Off, Error, Warn, Info, Debug, Trace].map(|level| (level.as_str(), level)),
-        )
-    }
-}
-
-impl Setting for LogFormat {
-    const EXPECTED: &'static str = "expected text or json";
-    fn placeholder() -> Self {
-        LogFormat::Text
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        choice(
-            raw,
-            &[LogFormat::Text, LogFormat::Json].map(|format| (format.as_str(), format)),
-        )
-    }
-}
-
-/// What happens to requests when they cannot be recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnFailure {
-    Refuse,
-    Pass,
-}
-
-impl Setting for OnFailure {
-    const EXPECTED: &'static str = "expected refuse or pass";
-    fn placeholder() -> Self {
-        OnFailure::Refuse
-    }
-    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
-        choice(
-            raw,
-            &[("refuse", OnFailure::Refuse), ("pass", OnFailure::Pass)],
-        )
     }
 }

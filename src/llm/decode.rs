@@ -141,6 +141,22 @@ impl<W: Write> Decoder<W> {
             Decoder::Unknown(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+
+    /// The body has ended. Not for one that had no bytes at all.
+    ///
+    /// # Errors
+    /// When the compressed stream has not.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Decoder::Identity(_) => Ok(()),
+            Decoder::Gzip(decoder) => decoder.try_finish(),
+            Decoder::Deflate(decoder) if decoder.ended => Ok(()),
+            Decoder::Deflate(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Decoder::Brotli(decoder) => decoder.close(),
+            Decoder::Zstd(decoder) => decoder.do_finish(),
+            Decoder::Unknown(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
 }
 
 /// Writes until everything is taken or the compressed stream is at its end; what follows that end is ignored.
@@ -213,6 +229,10 @@ impl<W: Write> Deflate<W> {
                 break;
             }
         }
+        // Plain text passes for a short raw stream with something after it.
+        if self.ended && !bytes.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         Ok(())
     }
 }
@@ -250,5 +270,154 @@ impl<W: Write> Write for Bounded<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn decode<'a>(
+        coding: Coding,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> io::Result<Vec<u8>> {
+        let mut decoder = Decoder::new(coding, Vec::new());
+        for piece in pieces {
+            decoder.push(piece)?;
+        }
+        Ok(decoder.sink().clone())
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(plain).expect("memory takes it");
+        encoder.finish().expect("memory takes it")
+    }
+
+    /// Made with Node's zlib at quality 9.
+    const BROTLI: [u8; 35] = [
+        0x1b, 0x97, 0x03, 0x00, 0x04, 0x6a, 0x72, 0xfe, 0x42, 0xbf, 0x13, 0x7c, 0x94, 0x96, 0xb4,
+        0xbc, 0x95, 0x83, 0x8c, 0x52, 0x60, 0x55, 0xa7, 0xc8, 0x52, 0x7c, 0x8c, 0x97, 0xdb, 0x49,
+        0xd8, 0x9e, 0xe2, 0x25, 0x02,
+    ];
+
+    #[test]
+    fn brotli_comes_out_as_it_was() {
+        let plain = "data: {\"type\":\"ping\"}\n\n".repeat(40).into_bytes();
+        assert_eq!(decode(Coding::Brotli, [&BROTLI[..]]).expect("valid"), plain);
+        assert_eq!(
+            decode(Coding::Brotli, BROTLI.chunks(1)).expect("valid"),
+            plain
+        );
+    }
+
+    #[test]
+    fn what_has_been_flushed_upstream_is_there_at_once() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"first").expect("memory takes it");
+        encoder.flush().expect("memory takes it");
+        assert_eq!(
+            decode(Coding::Gzip, [&encoder.get_ref()[..]]).expect("valid"),
+            b"first"
+        );
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).expect("memory");
+        encoder.write_all(b"first").expect("memory takes it");
+        encoder.flush().expect("memory takes it");
+        assert_eq!(
+            decode(Coding::Zstd, [&encoder.get_ref()[..]]).expect("valid"),
+            b"first"
+        );
+    }
+
+    #[test]
+    fn gzip_members_in_a_row_are_one_body() {
+        let body = [gzip(b"one "), gzip(b"two")].concat();
+        assert_eq!(
+            decode(Coding::Gzip, [&body[..]]).expect("valid"),
+            b"one two"
+        );
+        assert_eq!(
+            decode(Coding::Gzip, body.chunks(1)).expect("valid"),
+            b"one two"
+        );
+    }
+
+    #[test]
+    fn wrong_bytes_and_unknown_codings_fail() {
+        for coding in [
+            Coding::Gzip,
+            Coding::Deflate,
+            Coding::Brotli,
+            Coding::Zstd,
+            Coding::Unknown,
+        ] {
+            let mut decoder = Decoder::new(coding, Vec::new());
+            let pushed = decoder.push(b"{\"usage\": \"this is no compressed body\"}");
+            assert!(
+                pushed.and_then(|()| decoder.finish()).is_err(),
+                "{coding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_that_ends_inside_its_compressed_stream_is_told() {
+        for (coding, body) in [
+            (Coding::Gzip, gzip(b"some text")),
+            (Coding::Brotli, BROTLI.to_vec()),
+            (
+                Coding::Zstd,
+                zstd::encode_all(&b"some text"[..], 1).expect("memory takes it"),
+            ),
+        ] {
+            for (end, whole) in [(body.len(), true), (body.len() - 1, false), (1, false)] {
+                let mut decoder = Decoder::new(coding, Vec::new());
+                decoder.push(&body[..end]).expect("valid so far");
+                assert_eq!(decoder.finish().is_ok(), whole, "{coding:?} up to {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_given_up_and_costs_no_memory() {
+        struct Counter(u64);
+        impl Write for Counter {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 += bytes.len() as u64;
+                assert!(bytes.len() <= 1 << 20, "pieces stay small");
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let bomb = zstd::encode_all(io::repeat(0).take(100 << 20), 1).expect("memory takes it");
+        assert!(bomb.len() < 20_000);
+        let mut decoder = Decoder::new(Coding::Zstd, Counter(0));
+        assert!(decoder.push(&bomb).is_err());
+        assert!(decoder.sink().0 <= FREE_BYTES);
+    }
+
+    #[test]
+    fn the_header_names_one_coding_or_none_that_can_be_undone() {
+        for (values, coding) in [
+            (&[][..], Coding::Identity),
+            (&["identity"], Coding::Identity),
+            (&["GZIP"], Coding::Gzip),
+            (&["deflate"], Coding::Deflate),
+            (&["br"], Coding::Brotli),
+            (&["identity, zstd"], Coding::Zstd),
+            (&["gzip, br"], Coding::Unknown),
+            (&["gzip", "gzip"], Coding::Unknown),
+            (&["compress"], Coding::Unknown),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_ENCODING, value.parse().expect("a header value"));
+            }
+            assert_eq!(Coding::of(&headers), coding, "{values:?}");
+        }
     }
 }

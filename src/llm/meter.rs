@@ -56,6 +56,9 @@ impl Framing {
 /// Reads one answer.
 pub struct Meter {
     decoder: Decoder<Scanner>,
+    /// Compressed bytes have come.
+    fed: bool,
+    /// The decoder has failed and is not used any more.
     failed: bool,
 }
 
@@ -71,6 +74,7 @@ impl Meter {
         };
         Self {
             decoder: Decoder::new(coding, Scanner::new(endpoint, framing, reader)),
+            fed: false,
             failed: false,
         }
     }
@@ -82,16 +86,28 @@ impl Meter {
             scanner.feed(bytes);
             return scanner.progress;
         }
-        if !self.failed && !bytes.is_empty() && self.decoder.push(bytes).is_err() {
-            self.failed = true;
-            self.decoder.sink_mut().give_up();
+        if !self.failed && !bytes.is_empty() {
+            self.fed = true;
+            let outcome = self.decoder.push(bytes);
+            self.note(outcome);
         }
         self.decoder.sink().progress
     }
 
     /// The body has ended cleanly. Not to be called when it broke off.
     pub fn finish(&mut self) {
+        if self.fed && !self.failed {
+            let outcome = self.decoder.finish();
+            self.note(outcome);
+        }
         self.decoder.sink_mut().finish();
+    }
+
+    fn note(&mut self, outcome: io::Result<()>) {
+        if outcome.is_err() {
+            self.failed = true;
+            self.decoder.sink_mut().give_up();
+        }
     }
 
     /// What has been learned so far.

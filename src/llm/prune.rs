@@ -401,3 +401,158 @@ impl Pruner {
         (rest.len(), false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    /// All documents in a text that comes in these pieces; `None` if it fails.
+    fn pruned<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<String>> {
+        let mut pruner = Pruner::new();
+        let mut documents = Vec::new();
+        for piece in pieces {
+            let mut rest = piece;
+            loop {
+                match pruner.push(rest) {
+                    Pruned::More => break,
+                    Pruned::Failed => return None,
+                    Pruned::Document(used) => {
+                        documents.push(String::from_utf8_lossy(pruner.document()).into_owned());
+                        rest = &rest[used..];
+                    }
+                }
+            }
+        }
+        Some(documents)
+    }
+
+    fn prune_one(json: &str) -> Option<String> {
+        let documents = pruned([json.as_bytes()])?;
+        assert!(documents.len() <= 1, "{documents:?}");
+        documents.into_iter().next()
+    }
+
+    #[test]
+    fn long_strings_leave_their_length_and_long_keys_nothing() {
+        let text = format!("{}\\n\\u00e9\\ud83d\\ude00é", "x".repeat(600));
+        let json = format!(r#"{{"text":"{text}","{text}":"short \"one\"","end":true}}"#);
+        let length = 600 + 1 + 2 + 4 + 2;
+        assert_eq!(
+            prune_one(&json).as_deref(),
+            Some(format!(r#"{{"text":"\u0000{length}","":"short \"one\"","end":true}}"#).as_str())
+        );
+    }
+
+    #[test]
+    fn lists_of_numbers_keep_their_first_few() {
+        let json = json!({"a": vec![0.5; 5000], "b": [1, {"c": 2}, "d"]}).to_string();
+        assert_eq!(
+            prune_one(&json).as_deref(),
+            Some(r#"{"a":[0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5],"b":[1,{"c":2},"d"]}"#)
+        );
+    }
+
+    #[test]
+    fn structures_that_no_reader_wants_become_null() {
+        let json = r#"{"logprobs":{"a":["]}\"",{"b":1}]},"tools":"kept","x":[ ]}"#;
+        assert_eq!(
+            prune_one(json).as_deref(),
+            Some(r#"{"logprobs":null,"tools":"kept","x":[]}"#)
+        );
+    }
+
+    #[test]
+    fn nesting_of_any_depth_costs_no_stack() {
+        let depth = 10_000;
+        let json = format!(
+            "{{\"a\":{}{},\"b\":1}}",
+            "[".repeat(depth),
+            "]".repeat(depth)
+        );
+        let copy = prune_one(&json).expect("it is JSON");
+        assert!(copy.len() < 200 && copy.ends_with(",\"b\":1}"), "{copy}");
+    }
+
+    #[test]
+    fn the_elements_of_a_list_are_documents() {
+        let documents = pruned([&b"\xEF\xBB\xBF [{\"a\":1}\n,\r\n{\"b\":[]} ] "[..]]);
+        assert_eq!(
+            documents,
+            Some(vec!["{\"a\":1}".into(), "{\"b\":[]}".into()])
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_fails() {
+        for bad in [
+            "x",
+            "\"text\"",
+            "{1:2}",
+            "{\"a\" 1}",
+            "{\"a\":}",
+            "{\"a\":[1,]}",
+            "{\"a\":[1}",
+            "{\"a\":1]",
+            "{,}",
+            "{\"a\":\"\\u12g4\"}",
+            "{\"a\":1,}",
+            "[1]",
+        ] {
+            assert_eq!(prune_one(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_copy_has_a_bound() {
+        let element = format!("{{\"k\":\"{}\"}},", "y".repeat(400));
+        let json = format!("{{\"a\":[{}1]}}", element.repeat(4000));
+        assert_eq!(prune_one(&json), None);
+    }
+
+    #[test]
+    fn numbers_of_absurd_length_become_null() {
+        let json = format!("{{\"a\":{},\"b\":2}}", "9".repeat(100));
+        assert_eq!(prune_one(&json).as_deref(), Some(r#"{"a":null,"b":2}"#));
+    }
+
+    /// Values that pruning leaves alone: short strings, short lists, few levels.
+    fn small_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[a-f\"\\\\\n]{0,6}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_small_document_is_copied_whole_wherever_it_is_cut(value in small_value(), cut in 0..10_000_usize) {
+            let json = serde_json::to_string_pretty(&json!({"v": value.clone()})).expect("values can be written");
+            let (head, tail) = json.as_bytes().split_at(cut % (json.len() + 1));
+            let documents = pruned([head, tail]).expect("it is JSON");
+            let copy: Value = serde_json::from_str(&documents[0]).expect("the copy is JSON");
+            prop_assert_eq!(copy, json!({"v": value}));
+        }
+
+        #[test]
+        fn no_bytes_upset_it_and_cuts_change_nothing(
+            bytes in prop::collection::vec(prop::sample::select(&b"{}[]\",:\\u0a1 t\n\xEF\xC3"[..]), 0..200),
+            cut in 0..200_usize,
+        ) {
+            let whole = pruned([&bytes[..]]);
+            let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+            prop_assert_eq!(pruned([head, tail]), whole.clone());
+            prop_assert_eq!(pruned(bytes.chunks(1)), whole);
+        }
+    }
+}

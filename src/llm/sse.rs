@@ -342,3 +342,132 @@ fn data_field(line: &[u8]) -> Option<&[u8]> {
 fn starts_json(line: &[u8]) -> bool {
     matches!(line.trim_ascii_start().first(), Some(b'{' | b'['))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream in these pieces hands on, written down; JSON that ends too early is unfinished.
+    fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut lines = Lines::default();
+        let mut events = Events::new();
+        let mut seen = Vec::new();
+        let mut read = |data: Data<'_>| {
+            seen.push(match data {
+                Data::Json(json) => match serde_json::from_slice::<serde_json::Value>(json) {
+                    Ok(value) if json.len() > 1000 => {
+                        format!("json of {}", value.as_object().map_or(0, |o| o.len()))
+                    }
+                    Ok(value) => value.to_string(),
+                    Err(error) if error.is_eof() => return Taken::Unfinished,
+                    Err(_) => return Taken::Broken,
+                },
+                Data::Done => "done".into(),
+                Data::Broken => "broken".into(),
+                Data::EventEnd => "|".into(),
+            });
+            Taken::Read
+        };
+        for piece in pieces {
+            lines.feed(piece, |piece| events.take(piece, &mut read));
+        }
+        lines.finish(|piece| events.take(piece, &mut read));
+        events.finish(&mut read);
+        seen
+    }
+
+    /// Checks a stream whole, cut in two everywhere, and byte by byte.
+    fn check(stream: &str, expected: &[&str]) {
+        let bytes = stream.as_bytes();
+        assert_eq!(events([bytes]), expected, "{stream:?}");
+        assert_eq!(events(bytes.chunks(1)), expected, "{stream:?} byte by byte");
+        if bytes.len() < 1000 {
+            for cut in 0..bytes.len() {
+                let (head, tail) = bytes.split_at(cut);
+                assert_eq!(events([head, tail]), expected, "{stream:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_end_ends_a_line() {
+        check(
+            "data: {\"a\":1}\n\ndata:{\"b\":2}\r\n\r\ndata: {\"c\":3}\r\rdata: [DONE]\n\n",
+            &[
+                "{\"a\":1}",
+                "|",
+                "{\"b\":2}",
+                "|",
+                "{\"c\":3}",
+                "|",
+                "done",
+                "|",
+                "|",
+            ],
+        );
+    }
+
+    #[test]
+    fn marks_comments_and_other_fields_are_passed_over() {
+        check(
+            "\u{feff}data: {\"é\":1}\n: {\"no\":1}\nevent: x\nid: {\nfoo: bar\ndata\ndata: text\n\n",
+            &["{\"é\":1}", "|", "|"],
+        );
+    }
+
+    #[test]
+    fn data_over_several_lines_is_joined() {
+        check(
+            "data: {\"a\":\ndata: [1,\r\ndata:2]}\n\ndata: {\"b\":1}\n\n",
+            &["{\"a\":[1,2]}", "|", "{\"b\":1}", "|", "|"],
+        );
+    }
+
+    #[test]
+    fn an_event_without_its_blank_line_counts_when_the_stream_ends() {
+        check("data: {\"a\":1}", &["{\"a\":1}", "|"]);
+    }
+
+    #[test]
+    fn json_without_a_field_name_is_read_as_a_document() {
+        check(
+            "data: {\"a\":1}\r\n\r\n[{\r\n  \"error\": {\r\n    \"code\": 503\r\n  }\r\n}\r\n]\r\ndata: {\"b\":1}\n\n",
+            &[
+                "{\"a\":1}",
+                "|",
+                "{\"error\":{\"code\":503}}",
+                "{\"b\":1}",
+                "|",
+                "|",
+            ],
+        );
+        check("{not json\ndata: {\"b\":1}\n\n", &["{\"b\":1}", "|", "|"]);
+    }
+
+    #[test]
+    fn broken_data_is_told_and_does_not_reach_the_next_event() {
+        check(
+            "data: {\"a\":nope}\n\ndata: {\"a\":\n\ndata: {\"b\":1}\n\n",
+            &["broken", "|", "broken", "|", "{\"b\":1}", "|", "|"],
+        );
+    }
+
+    #[test]
+    fn a_line_of_any_length_is_read_through_the_pruner() {
+        let long = "x".repeat(3 * MAX_LINE);
+        let stream =
+            format!("data: {{\"image\":\"{long}\",\"n\":1}}\n\n: {long}\ndata: {{\"b\":1}}\n\n");
+        let expected = [
+            &*format!("{{\"image\":\"\\u0000{}\",\"n\":1}}", long.len()),
+            "|",
+            "{\"b\":1}",
+            "|",
+            "|",
+        ];
+        check(&stream, &expected);
+        let bytes = stream.as_bytes();
+        for size in [5, MAX_LINE - 1, MAX_LINE, MAX_LINE + 1, 100_003] {
+            assert_eq!(events(bytes.chunks(size)), expected, "in pieces of {size}");
+        }
+    }
+}

@@ -88,6 +88,7 @@ mod tests {
         image_cached: 0,
         image_out: 0,
         video_in: 0,
+        video_out: 0,
         web_searches: 0,
     };
 

@@ -6,8 +6,6 @@
 
 mod words;
 
-use std::collections::HashMap;
-
 use http::HeaderMap;
 use serde::Deserialize;
 
@@ -79,9 +77,16 @@ pub enum TaskRuleError {
 pub struct TaskDetector {
     tasks: Vec<(String, bool)>,
     simple_below_words: u32,
-    entries: HashMap<Box<str>, Vec<Entry>>,
-    /// For each first byte, the lengths of the words that begin with it: bit n for n bytes, the last for all longer.
-    lengths: Box<[u32; 256]>,
+    /// For each first byte, the words that begin with it.
+    initials: Box<[Initial; 256]>,
+}
+
+/// The words with one first byte. They are few, so a look at each beats a hash.
+#[derive(Debug, Clone, Default)]
+struct Initial {
+    /// Their lengths: bit n for n bytes, the last for all longer.
+    lengths: u32,
+    words: Vec<(Box<str>, Entry)>,
 }
 
 /// What a word speaks for.
@@ -165,8 +170,7 @@ impl TaskDetector {
         let mut detector = Self {
             tasks: Vec::new(),
             simple_below_words: rules.simple_below_words,
-            entries: HashMap::new(),
-            lengths: Box::new([0; 256]),
+            initials: Box::new(std::array::from_fn(|_| Initial::default())),
         };
         let mut index = 0;
         for (task, rule) in rules.tasks.iter().enumerate() {
@@ -200,16 +204,22 @@ impl TaskDetector {
         if !words::is_word(&lower) {
             return Err(TaskRuleError::Word(word.to_owned()));
         }
-        self.lengths[usize::from(lower.as_bytes()[0])] |= length_bit(lower.len());
-        let entries = self.entries.entry(lower.into_boxed_str()).or_default();
+        let initial = &mut self.initials[usize::from(lower.as_bytes()[0])];
         // The same word twice for one task counts once.
-        if entries.iter().all(|entry| entry.task != task) {
-            entries.push(Entry {
-                index: *index,
-                task,
-            });
-            *index += 1;
+        if initial
+            .words
+            .iter()
+            .any(|(known, entry)| **known == lower && entry.task == task)
+        {
+            return Ok(());
         }
+        initial.lengths |= length_bit(lower.len());
+        let entry = Entry {
+            index: *index,
+            task,
+        };
+        initial.words.push((lower.into_boxed_str(), entry));
+        *index += 1;
         Ok(())
     }
 
@@ -247,12 +257,12 @@ impl TaskDetector {
         let mut simple = false;
         let mut words = 0_u32;
         for part in words::ends(text) {
-            words += words::each(part, |word| {
-                let lengths = self.lengths[usize::from(word.as_bytes()[0])];
-                if lengths & length_bit(word.len()) == 0 {
-                    return;
-                }
-                for entry in self.entries.get(word).into_iter().flatten() {
+            let wanted = |first: u8, length| {
+                self.initials[usize::from(first)].lengths & length_bit(length) != 0
+            };
+            words += words::each(part, wanted, |word| {
+                let initial = &self.initials[usize::from(word.as_bytes()[0])];
+                for (_, entry) in initial.words.iter().filter(|(known, _)| **known == *word) {
                     let (slot, bit) = (entry.index / 64, 1 << (entry.index % 64));
                     if seen[slot] & bit != 0 {
                         continue;

@@ -170,7 +170,8 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
     let read = |error| OpenError::io("read", dir, error);
     for entry in fs::read_dir(dir).map_err(read)? {
         let name = entry.map_err(read)?.file_name();
-        let known = [IDENTITY, LOCK, RUNNING, JOURNAL, STORE]
+        // The last one is there when the directory is a file system of its own.
+        let known = [IDENTITY, LOCK, RUNNING, JOURNAL, STORE, "lost+found"]
             .iter()
             .any(|ours| {
                 name.to_str()

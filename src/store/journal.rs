@@ -432,6 +432,20 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_at_its_limit_refuses_new_requests_but_takes_their_ends() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let dir = SegmentDir::new(folder.path().to_path_buf());
+        let journal =
+            Journal::start(dir.clone(), Box::new(dir.clone()), 1, false).expect("a journal");
+        journal.set_stalled(true);
+        assert!(journal.append(&closing(1), News::Yes).is_err());
+        journal.append_close(&closing(2));
+        assert_eq!(ids(&dir), (vec![2], 0));
+        journal.set_stalled(false);
+        assert!(journal.append(&closing(3), News::Yes).is_ok());
+    }
+
+    #[test]
     fn a_segment_without_news_is_not_sealed() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let dir = SegmentDir::new(folder.path().to_path_buf());

@@ -380,6 +380,7 @@ impl KeeperThread {
                     let done = self.keeper.take_over();
                     let done = done.and_then(|()| self.keeper.checkpoint());
                     self.note(&done);
+                    self.keeper.close();
                     return;
                 }
                 Err(RecvTimeoutError::Timeout) => {}

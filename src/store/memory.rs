@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::backend::{Change, Order, Store, Table, Visit};
@@ -20,9 +21,21 @@ struct Content {
 }
 
 /// Tables in memory. Clones share their content.
-#[derive(Debug, Clone, Default)]
+///
+/// As with sled, a handle on which a call has failed fails for ever: it must be opened (cloned) anew.
+#[derive(Debug, Default)]
 pub struct MemoryStore {
     content: Arc<Mutex<Content>>,
+    has_failed: AtomicBool,
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        Self {
+            content: Arc::clone(&self.content),
+            has_failed: AtomicBool::new(false),
+        }
+    }
 }
 
 fn change(tables: &mut Tables, table: Table, changes: &[Change]) {
@@ -47,6 +60,9 @@ impl MemoryStore {
     fn working(&self) -> Result<MutexGuard<'_, Content>, StoreError> {
         let content = self.content();
         if content.failing {
+            self.has_failed.store(true, Ordering::Relaxed);
+        }
+        if self.has_failed.load(Ordering::Relaxed) {
             return Err(StoreError::Damaged("told to fail".to_owned()));
         }
         Ok(content)

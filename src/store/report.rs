@@ -29,9 +29,9 @@ pub struct Figures {
     pub reasoning: u64,
     /// Web searches.
     pub web_searches: u64,
-    /// All known costs, in USD.
-    #[serde(with = "decimal")]
-    pub cost: Cost,
+    /// All known costs, in USD. `None` when none is known: that is not zero.
+    #[serde(with = "decimal_or_null")]
+    pub cost: Option<Cost>,
     /// Part of `cost` that the providers stated themselves, in USD.
     #[serde(with = "decimal")]
     pub stated_cost: Cost,
@@ -72,8 +72,12 @@ impl Figures {
         ] {
             *mine = mine.saturating_add(theirs);
         }
-        let cost = sum.cost.unwrap_or_default();
-        self.cost += cost;
+        // What bills nothing costs nothing; only an unknown price makes an unknown cost.
+        let known = sum.cost.or((sum.unknown_cost == 0).then_some(Cost::ZERO));
+        let cost = known.unwrap_or_default();
+        if known.is_some() {
+            self.cost = Some(self.cost.unwrap_or_default() + cost);
+        }
         if group.cost_source == CostSource::Stated {
             self.stated_cost += cost;
         }
@@ -183,7 +187,13 @@ impl<'a> Reporter<'a> {
             since: self.query.since.map(|_| u64::from(first) * super::HOUR_MS),
             until: self.query.until.map(|_| u64::from(beyond) * super::HOUR_MS),
             rows,
-            total: self.total,
+            total: Figures {
+                cost: match self.total.requests {
+                    0 => Some(Cost::ZERO),
+                    _ => self.total.cost,
+                },
+                ..self.total
+            },
         }
     }
 }
@@ -200,6 +210,31 @@ mod decimal {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cost, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+mod decimal_or_null {
+    //! The same, or null for an amount that is not known.
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::Cost;
+
+    pub(super) fn serialize<S: Serializer>(
+        cost: &Option<Cost>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match cost {
+            Some(cost) => serializer.collect_str(cost),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Cost>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        let cost = text.map(|text| text.parse().map_err(D::Error::custom));
+        cost.transpose()
     }
 }
 
@@ -239,10 +274,10 @@ mod tests {
         let report = report(&query, &records);
         let rows = report.rows.iter();
         let rows: Vec<_> = rows
-            .map(|row| (row.labels[0].as_deref(), row.figures.cost.attos()))
+            .map(|row| (row.labels[0].as_deref(), row.figures.cost.map(Cost::attos)))
             .collect();
-        assert_eq!(rows, [(Some("b"), 5), (Some("a"), 3)]);
-        assert_eq!(report.total.cost, Cost::from_attos(8));
+        assert_eq!(rows, [(Some("b"), Some(5)), (Some("a"), Some(3))]);
+        assert_eq!(report.total.cost, Some(Cost::from_attos(8)));
         assert_eq!(report.total.input, 30);
     }
 
@@ -291,13 +326,17 @@ mod tests {
         stated.cost_source = CostSource::Stated;
         stated.provenance = Provenance::Partial;
         stated.usage.output = 3;
+        let unknown_alone = report(&Query::default(), std::slice::from_ref(&unknown));
+        assert_eq!(unknown_alone.total.cost, None, "unknown is not zero");
+        assert_eq!(report(&Query::default(), &[]).total.cost, Some(Cost::ZERO));
         let report = report(&Query::default(), &[unknown, stated, record("a", 1, 1)]);
         let total = report.total;
         assert_eq!((total.requests, total.failed), (3, 1));
         assert_eq!((total.estimated_requests, total.estimated_tokens), (1, 10));
         assert_eq!((total.partial_requests, total.partial_tokens), (1, 13));
         assert_eq!(total.unknown_cost_requests, 1);
-        assert_eq!((total.cost.attos(), total.stated_cost.attos()), (5, 4));
+        assert_eq!(total.cost, Some(Cost::from_attos(5)));
+        assert_eq!(total.stated_cost, Cost::from_attos(4));
         let json = serde_json::to_string(&report).expect("a report is JSON");
         assert!(json.contains(r#""cost":"0.000000000000000005""#), "{json}");
         assert_eq!(serde_json::from_str::<Report>(&json).ok(), Some(report));

@@ -15,7 +15,7 @@ use super::sums::{self, SumsMark};
 use crate::config::settings::LedgerSettings;
 
 /// Keys removed in one step.
-const STEP: usize = 64;
+const STEP: usize = 256;
 
 /// sled's files are this many times larger than what they hold (measured in `benches/ledger.rs`), so the bound for the
 /// store becomes a smaller bound for what is in it.

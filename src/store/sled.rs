@@ -14,7 +14,7 @@ use super::backend::{Change, Order, Store, Table, Visit};
 use super::error::StoreError;
 
 /// sled's page cache. It is no bound on memory, but the less it may keep, the less it keeps.
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+const CACHE_BYTES: u64 = 1024 * 1024;
 
 /// sled's unit of writing; also the size of each of its write buffers, so it decides the memory of an idle process.
 const SEGMENT_BYTES: usize = 256 * 1024;

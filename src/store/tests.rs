@@ -142,9 +142,26 @@ impl Running {
         let total = report.total;
         assert_eq!(
             (total.requests, total.input, total.cost),
-            (records.len() as u64, input, cost),
+            (records.len() as u64, input, Some(cost)),
             "sums and records agree"
         );
+        let counted = keeper.with_shelf(|shelf| {
+            for (table, beyond, mark) in [
+                (Table::Packs, [0xFF; 8].as_slice(), shelf.packs.bytes),
+                (Table::Sums, [0xFF; 4].as_slice(), shelf.sums.bytes),
+            ] {
+                let mut bytes = 0;
+                let mut add = |key: &[u8], value: &[u8]| {
+                    bytes += (key.len() + value.len()) as u64;
+                    ControlFlow::Continue(())
+                };
+                let all = Order::Rising;
+                shelf.store.scan(table, &[], beyond, all, &mut add)?;
+                assert_eq!(mark, bytes, "{table:?} are counted right");
+            }
+            Ok(())
+        });
+        counted.expect("the store works");
         let count = records.len();
         let all: BTreeMap<_, _> = records
             .into_iter()

@@ -164,7 +164,7 @@ mod tests {
         for body in [
             form(&[model.clone(), upload.clone()]),
             form(&[upload.clone(), model.clone()]),
-            form(&[model.clone()]),
+            form(std::slice::from_ref(&model)),
         ] {
             let found = peek(Endpoint::Audio, &body)
                 .expect("a form")

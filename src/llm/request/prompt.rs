@@ -5,7 +5,7 @@
 //! except names, ids and signatures; media payloads are counted apart; what has no fixed shape (tool arguments) counts
 //! with its punctuation, as the model reads that too.
 
-use super::cursor::{Cursor, unescaped_length};
+use super::cursor::Cursor;
 use crate::llm::estimate::PromptSize;
 
 /// Nesting beyond which a value is counted by its length only. Real content nests about eight deep.
@@ -144,8 +144,8 @@ impl<'a> Prompt<'a> {
     }
 
     fn user_text(&mut self, cursor: &mut Cursor<'a>) {
-        let text = cursor.string();
-        self.size.text_bytes += unescaped_length(text);
+        let (text, length) = cursor.measured_string();
+        self.size.text_bytes += length;
         self.texts.push(text);
     }
 
@@ -166,7 +166,7 @@ impl<'a> Prompt<'a> {
     fn value(&mut self, cursor: &mut Cursor<'a>, depth: u32) -> bool {
         match cursor.peek() {
             b'"' => {
-                self.size.text_bytes += unescaped_length(cursor.string());
+                self.size.text_bytes += cursor.measured_string().1;
                 false
             }
             b'{' | b'[' if depth >= MAX_DEPTH => {
@@ -193,7 +193,7 @@ impl<'a> Prompt<'a> {
     fn object(&mut self, cursor: &mut Cursor<'a>, depth: u32, of_message: bool) -> bool {
         let media_before = self.media();
         let (mut kind, mut mime, mut data) = ("", "", None);
-        let mut refers = false;
+        let (mut refers, mut refers_inside) = (false, false);
         cursor.open();
         while let Some(key) = cursor.key() {
             match (&*key, cursor.peek()) {
@@ -201,23 +201,30 @@ impl<'a> Prompt<'a> {
                 ("media_type" | "mimeType" | "mime_type" | "format", b'"') => {
                     mime = cursor.string()
                 }
-                ("data", b'"') => data = Some(cursor.string()),
+                ("data", b'"') => data = Some(cursor.measured_string()),
                 ("text", b'"') if of_message => self.user_text(cursor),
-                (key, _) => refers |= self.member(key, cursor, depth),
+                (key, first) => {
+                    let found = self.member(key, cursor, depth);
+                    refers |= found;
+                    refers_inside |= found && first == b'{';
+                }
             }
         }
         match data {
-            Some(text) if kind == "text" || (mime.is_empty() && kind != "base64") => {
-                self.size.text_bytes += unescaped_length(text);
+            Some((_, length)) if kind == "text" || (mime.is_empty() && kind != "base64") => {
+                self.size.text_bytes += length;
             }
-            Some(payload) => self.medium(mime, payload.len()),
+            Some((payload, _)) => self.medium(mime, payload.len()),
             None if refers && !mime.is_empty() => self.medium(mime, 0),
             // The kind says what a link leads to; a payload inside has been counted where it stood.
             None if refers && self.media() == media_before => match kind {
                 "image" | "image_url" | "input_image" | "computer_screenshot" => {
                     self.medium("image/", 0);
                 }
-                "document" | "input_file" | "file" => self.medium("application/", 0),
+                "document" | "input_file" => self.medium("application/", 0),
+                // OpenAI's block holds an object `file`; Anthropic's source of this type holds the id and says nothing
+                // of the kind, which is that of the block around it.
+                "file" if refers_inside => self.medium("application/", 0),
                 "input_audio" | "audio" | "audio_url" | "video" | "video_url" | "input_video" => {
                     self.medium("video/", 0);
                 }

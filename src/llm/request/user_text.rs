@@ -136,7 +136,7 @@ fn injected_length(text: &str) -> Option<usize> {
             .is_some_and(|after| after.starts_with(['>', ' ', '\n']))
     })?;
     // Found piece by piece, so that no pattern has to be built: `</`, the name, `>`.
-    let end = inner.match_indices("</").find_map(|(at, _)| {
+    let end = memchr::memmem::find_iter(inner.as_bytes(), b"</").find_map(|at| {
         let after = inner[at + 2..].strip_prefix(name)?.strip_prefix('>')?;
         Some(text.len() - after.len())
     });

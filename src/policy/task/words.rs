@@ -4,7 +4,7 @@
 //! do not pass for short ones; a Latin word between such characters stands by itself.
 
 /// Bytes that are read from each end of a long text: what is wanted stands before or after what is pasted.
-const END_BYTES: usize = 4 * 1024;
+const END_BYTES: usize = 2 * 1024;
 
 /// Longest word that is looked up, in bytes; longer ones are counted only.
 const MAX_WORD_BYTES: usize = 64;
@@ -22,8 +22,15 @@ pub(super) fn ends(text: &str) -> impl Iterator<Item = &str> {
     [head, tail].into_iter()
 }
 
-/// Calls `visit` with each word in lower case (at most 64 bytes long) and returns how many words there are.
-pub(super) fn each(text: &str, mut visit: impl FnMut(&str)) -> u32 {
+/// Calls `visit` with the words that may be wanted, in lower case, and returns how many words there are in all.
+///
+/// `wanted` is asked with a word's first byte in lower case and its length in bytes, before the word is looked at;
+/// words with letters outside ASCII are visited unasked, since their case can change both.
+pub(super) fn each(
+    text: &str,
+    wanted: impl Fn(u8, usize) -> bool,
+    mut visit: impl FnMut(&str),
+) -> u32 {
     let bytes = text.as_bytes();
     let mut count = 0;
     let mut lower = [0_u8; MAX_WORD_BYTES];
@@ -33,16 +40,13 @@ pub(super) fn each(text: &str, mut visit: impl FnMut(&str)) -> u32 {
             at += other_script(&text[at..], &mut count, &mut visit);
             continue;
         }
-        if !is_ascii_word(bytes[at]) {
+        let start = at;
+        while at < bytes.len() && ASCII_WORD[usize::from(bytes[at])] {
+            at += 1;
+        }
+        if at == start {
             at += 1;
             continue;
-        }
-        let start = at;
-        while at < bytes.len() && is_ascii_word(bytes[at]) {
-            if let Some(slot) = lower.get_mut(at - start) {
-                *slot = bytes[at].to_ascii_lowercase();
-            }
-            at += 1;
         }
         // A letter of another script that belongs to the same word.
         if bytes.get(at).is_some_and(|byte| !byte.is_ascii())
@@ -52,24 +56,36 @@ pub(super) fn each(text: &str, mut visit: impl FnMut(&str)) -> u32 {
             continue;
         }
         count += 1;
-        if let Some(word) = lower.get(..at - start)
-            && let Ok(word) = std::str::from_utf8(word)
+        let word = &bytes[start..at];
+        if wanted(word[0].to_ascii_lowercase(), word.len())
+            && let Some(lower) = lower.get_mut(..word.len())
         {
-            visit(word);
+            lower.copy_from_slice(word);
+            lower.make_ascii_lowercase();
+            if let Ok(lower) = std::str::from_utf8(lower) {
+                visit(lower);
+            }
         }
     }
     count
 }
 
+/// Which bytes are part of an ASCII word.
+const ASCII_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_';
+        byte += 1;
+    }
+    table
+};
+
 /// Whether a lower-case text is found as one word.
 pub(super) fn is_word(text: &str) -> bool {
     let mut whole = false;
-    let count = each(text, |word| whole = word == text);
+    let count = each(text, |_, _| true, |word| whole = word == text);
     count == 1 && whole
-}
-
-fn is_ascii_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// Reads one word, or one character that is none, where other scripts are concerned. Returns its length in bytes.
@@ -114,7 +130,7 @@ mod tests {
 
     fn split(text: &str) -> Vec<String> {
         let mut words = Vec::new();
-        each(text, |word| words.push(word.to_owned()));
+        each(text, |_, _| true, |word| words.push(word.to_owned()));
         words
     }
 

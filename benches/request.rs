@@ -1,0 +1,162 @@
+//! Times the reading of requests: one decision per line, best of several rounds, in nanoseconds.
+//!
+//! Run with `cargo bench --bench request`.
+
+#![allow(clippy::print_stdout, reason = "a bench prints its table")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderValue};
+use tollgate::llm::endpoint::{endpoint_of, mount_of};
+use tollgate::llm::request::peek;
+use tollgate::llm::splice::ask_for_usage;
+use tollgate::llm::wire::Endpoint;
+use tollgate::policy::session::{BodySession, client_key, identify};
+use tollgate::policy::task::{TaskDetector, TaskRules};
+
+const ROUNDS: u32 = 15;
+
+/// Prints the best mean of several rounds, each about as long as a thousandth of a second or longer.
+fn time<T>(name: &str, bytes: usize, calls: u32, mut work: impl FnMut() -> T) {
+    let best = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..calls {
+                black_box(work());
+            }
+            start.elapsed().as_nanos() as f64 / f64::from(calls)
+        })
+        .fold(f64::INFINITY, f64::min);
+    let rate = bytes as f64 * 1_000.0 / best;
+    println!("{name:<44} {best:>10.0} ns  {rate:>8.0} MB/s");
+}
+
+/// A chat request of about 1 KiB.
+fn chat_body() -> String {
+    serde_json::json!({
+        "model": "gpt-5.5",
+        "stream": true,
+        "temperature": 0.2,
+        "messages": [
+            {"role": "system", "content": "You are a careful assistant.\n".repeat(15)},
+            {"role": "user", "content": "Please refactor the login function in this file. ".repeat(9)},
+        ],
+    })
+    .to_string()
+}
+
+/// A request like Claude Code's: long system prompt, 24 tools, reminders, a few turns with tool results; 76 KB.
+fn agent_body() -> String {
+    let tools: Vec<_> = (0..24)
+        .map(|n| {
+            serde_json::json!({
+                "name": format!("Tool{n}"),
+                "description": "Reads a file from the local filesystem.\nUsage:\n- The path must be \"absolute\".\n".repeat(15),
+                "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}},
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "model": "claude-opus-4-8",
+        "max_tokens": 64_000,
+        "stream": true,
+        "metadata": {"user_id": format!("{{\"device_id\":\"{}\",\"account_uuid\":\"\",\"session_id\":\"8f6b\"}}", "d".repeat(64))},
+        "system": [{"type": "text", "text": "You are an agent. Follow the \"rules\" below.\n\n# Rules\n".repeat(250)}],
+        "tools": tools,
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "text", "text": format!("<system-reminder>\n{}</system-reminder>", "Context: a line of notes.\n".repeat(400))},
+                {"type": "text", "text": "Fix the login button styling"},
+            ]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "Read", "input": {"path": "/a"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "    let x = \"y\";\n".repeat(1_000)}]},
+        ],
+    })
+    .to_string()
+}
+
+fn main() {
+    let chat = chat_body();
+    let agent = agent_body();
+    time(
+        &format!("peek, chat body of {} bytes", chat.len()),
+        chat.len(),
+        2_000,
+        || peek(Endpoint::ChatCompletions, black_box(chat.as_bytes())).is_ok(),
+    );
+    time(
+        &format!("peek, agent body of {} bytes", agent.len()),
+        agent.len(),
+        200,
+        || peek(Endpoint::Messages, black_box(agent.as_bytes())).is_ok(),
+    );
+    time("  of that, checking UTF-8", agent.len(), 2_000, || {
+        std::str::from_utf8(black_box(agent.as_bytes())).is_ok()
+    });
+    time(
+        "  serde_json skipping it all, to compare",
+        agent.len(),
+        200,
+        || serde_json::from_str::<serde::de::IgnoredAny>(black_box(&agent)).is_ok(),
+    );
+    time(
+        "  serde_json::Value of it, to compare",
+        agent.len(),
+        200,
+        || serde_json::from_str::<serde_json::Value>(black_box(&agent)).is_ok(),
+    );
+    let read = peek(Endpoint::ChatCompletions, chat.as_bytes()).expect("a chat body");
+    time("ask for usage, chat body", chat.len(), 5_000, || {
+        ask_for_usage(black_box(chat.as_bytes()), &read)
+    });
+
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        (
+            "authorization",
+            "Bearer test-0123456789012345678901234567890123456789012345678901234567890123456789",
+        ),
+        (
+            "x-claude-code-session-id",
+            "0b5f7c1e-3f63-4c66-9d3a-5b8a3b0f8f6b",
+        ),
+        ("x-claude-code-agent-id", "a62a16bd16a5d109a"),
+        ("user-agent", "claude-cli/2.1.197 (external, sdk-cli)"),
+        ("anthropic-version", "2023-06-01"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let path = "/anthropic/v1/messages?beta=true";
+    time("mount and endpoint", path.len(), 20_000, || {
+        let mount = mount_of(black_box(path), &headers, |name| name == "anthropic");
+        mount.map(|mount| mount.map(|mount| endpoint_of(&http::Method::POST, mount.rest).endpoint))
+    });
+    time("client key", 0, 20_000, || {
+        client_key(black_box(&headers), None)
+    });
+    let key = client_key(&headers, None);
+    time("session, agent header", 0, 20_000, || {
+        identify(
+            black_box(&headers),
+            None,
+            &BodySession::default(),
+            key.as_ref(),
+        )
+    });
+
+    let detector = TaskDetector::new(&TaskRules::default()).expect("the guide's rules");
+    let prompt = "Please implement a user authentication function with tests, and add a button to the login form's page.";
+    time(
+        &format!("task, {} bytes", prompt.len()),
+        prompt.len(),
+        10_000,
+        || detector.detect(black_box(prompt)).simple,
+    );
+    let long = "Please look at the following report and tell me which class of error explains it. "
+        .repeat(400);
+    let long = &long[..32 * 1024];
+    time("task, 32 KiB", long.len(), 500, || {
+        detector.detect(black_box(long)).simple
+    });
+}

@@ -1,0 +1,151 @@
+//! `tollgate demo`: the proxy in front of the simulated provider, with a little mixed traffic, so that a person without
+//! any API key sees everything at work. Proxy, path and ledger are the real ones; only the provider is simulated.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use http::Uri;
+use tokio_util::sync::CancellationToken;
+
+use super::serve::{
+    announce_in_ledger, gate, listen, local_address, runtime, serve_until, stop_signal,
+};
+use super::traffic;
+use super::usage::{self, Format};
+use crate::cli::Options;
+use crate::config::settings::Settings;
+use crate::failure::{Exit, Failure};
+use crate::logging;
+use crate::proxy::Gate;
+use crate::simulate::{self, SimulateSettings};
+use crate::store::query::{Dimension, Query};
+
+/// How often the figures are shown.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
+
+/// `tollgate demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Stop by itself after this time, such as 30s [default: Ctrl-C]
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+}
+
+/// Runs the demo until Ctrl-C or its time is over.
+///
+/// # Errors
+/// As `serve`: the address is taken, the ledger cannot be opened.
+pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
+    let mut settings = super::load(options)?.settings;
+    logging::start(&settings.log);
+    if options.ledger_dir.is_none() {
+        // The demo's figures must not mix with real ones.
+        settings.ledger.dir = std::env::temp_dir().join("tollgate-demo");
+    }
+    runtime()?.block_on(async {
+        let stopped = CancellationToken::new();
+        let provider = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let provider_address = local_address(&provider)?;
+        let simulated = tokio::spawn({
+            let stopped = stopped.clone();
+            async move {
+                simulate::serve(provider, SimulateSettings::default(), stopped.cancelled()).await
+            }
+        });
+        point_at(&mut settings, provider_address)?;
+
+        let listener = listen(settings.server.listen)?;
+        let address = local_address(&listener)?;
+        let ledger_dir = settings.ledger.dir.clone();
+        let gate = gate(settings).await?;
+        announce_in_ledger(&gate, address);
+        super::print(&format!(
+            "listening on http://{address}\n{}",
+            where_to_look(address, &ledger_dir)
+        ))?;
+
+        let traffic = tokio::spawn(traffic::run(address));
+        let shown = tokio::spawn(show(Arc::clone(&gate)));
+        let signal = stop_signal()?;
+        let limit = args.duration;
+        let stop = async move {
+            match limit {
+                Some(limit) => tokio::select! {
+                    () = signal => {}
+                    () = tokio::time::sleep(limit) => {}
+                },
+                None => signal.await,
+            }
+            traffic.abort();
+            shown.abort();
+        };
+        let last = Arc::clone(&gate);
+        let closing = async move {
+            stop.await;
+            if let Err(failure) = show_once(&last).await {
+                tracing::warn!("{}", failure.render(false));
+            }
+        };
+        serve_until(listener, gate, closing).await?;
+        stopped.cancel();
+        // The simulated provider ends with its connections; if it does not, the process does.
+        let _ = simulated.await;
+        Ok(Exit::Success.into())
+    })
+}
+
+/// Puts the simulated provider in the place of every real one; paths stay as they are.
+fn point_at(settings: &mut Settings, simulated: SocketAddr) -> Result<(), Failure> {
+    for provider in &mut settings.providers {
+        let address = format!(
+            "http://{simulated}{}",
+            provider.base_url.path().trim_end_matches('/')
+        );
+        provider.base_url = address.parse::<Uri>().map_err(|error| {
+            Failure::new("cannot address the simulated provider").because(error)
+        })?;
+    }
+    Ok(())
+}
+
+fn where_to_look(address: SocketAddr, ledger_dir: &std::path::Path) -> String {
+    let dir = ledger_dir.display();
+    format!(
+        "\nA simulated provider is behind it, and a few made-up sessions are at work. Look at\n\n  \
+         http://{address}/            what is mounted, and where to look\n  \
+         http://{address}/metrics     figures for Prometheus\n  \
+         tollgate usage --by session,model --ledger-dir {dir}\n  \
+         curl -i http://{address}/@me:high/openai/v1/chat/completions \\\n    \
+         -d '{{\"model\":\"gpt-6-luna\",\"messages\":[{{\"role\":\"user\",\"content\":\"Say hello\"}}]}}'\n\n\
+         Stop with Ctrl-C.\n\n"
+    )
+}
+
+/// Shows the figures from time to time.
+async fn show(gate: Arc<Gate>) {
+    loop {
+        tokio::time::sleep(SHOW_EVERY).await;
+        if show_once(&gate).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn show_once(gate: &Gate) -> Result<(), Failure> {
+    let by = vec![
+        Dimension::Session,
+        Dimension::Provider,
+        Dimension::Model,
+        Dimension::Priority,
+    ];
+    let query = Query {
+        by,
+        ..Query::default()
+    };
+    let report = gate.ledger.report(query).await;
+    let report = report.map_err(|error| Failure::new("cannot read the ledger").because(error))?;
+    super::print(&format!("{}\n", usage::render(&report, Format::Table)))
+}

@@ -1,0 +1,240 @@
+//! The body of an answer as it goes out: whole, or frame by frame at the asked pace, with the asked fault.
+//!
+//! Without a pace no timer is touched. The request's ticket rides along: it ends when the last frame is handed over,
+//! before the client can have seen it, and counts the client as gone if the body is dropped earlier.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame as BodyFrame, SizeHint};
+use tokio::time::Sleep;
+
+use super::behaviour::{CutBy, Fault};
+use super::encode::Encoder;
+use super::reply::{Frame, Frames};
+use super::socket::ResetFlag;
+use super::stats::{Outcome, Ticket};
+
+/// Time that frames before a cut get to reach the other side: a reset throws away what has not been read.
+const BEFORE_CUT: Duration = Duration::from_millis(10);
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(super) enum SimulatedBody {
+    /// In one piece, with the ticket of what is counted.
+    Whole(Option<Bytes>, Option<Box<Ticket>>),
+    /// In frames.
+    Stream(Box<Streamed>),
+}
+
+/// A body in frames.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    /// Where they come from.
+    pub(super) source: Source,
+    /// Packs them.
+    pub(super) encoder: Option<Encoder>,
+    /// Time before every frame with tokens.
+    pub(super) pace: Duration,
+    /// What goes wrong, and after how many frames.
+    pub(super) fault: Option<(u64, Fault)>,
+    /// Code of the error event.
+    pub(super) error_code: Option<String>,
+    /// Resets the connection, where it is the stream's own.
+    pub(super) reset: Option<ResetFlag>,
+    /// The request.
+    pub(super) ticket: Box<Ticket>,
+    /// State of the machine.
+    pub(super) state: State,
+}
+
+/// Where a stream's frames come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Made as they are taken.
+    Frames(Frames),
+    /// A whole answer, taken in two halves: what is left, and the size of a half. For faults in answers that do not
+    /// stream.
+    Halves(Bytes, usize),
+}
+
+impl Source {
+    fn next(&mut self) -> Option<Frame> {
+        match self {
+            Source::Frames(frames) => frames.next(),
+            Source::Halves(rest, half) => {
+                let size = rest.len().min(*half);
+                let tells_usage = size == rest.len();
+                (size > 0).then(|| Frame {
+                    bytes: rest.split_to(size),
+                    tokens: 0,
+                    tells_usage,
+                })
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match self {
+            Source::Frames(frames) => frames.is_done(),
+            Source::Halves(rest, _) => rest.is_empty(),
+        }
+    }
+
+    fn error(&self, code: Option<&str>) -> Bytes {
+        match self {
+            Source::Frames(frames) => frames.error(code),
+            Source::Halves(..) => Bytes::new(),
+        }
+    }
+}
+
+/// Where a stream stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Takes the next frame.
+    Running,
+    /// Holds this frame until its time has come.
+    Paced(Frame, Pin<Box<Sleep>>),
+    /// Waits to be cut.
+    Cutting(CutBy, Pin<Box<Sleep>>),
+    /// Nothing comes any more, not even an end.
+    Silent,
+    /// At the end.
+    Ended,
+}
+
+impl Body for SimulatedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            SimulatedBody::Whole(bytes, ticket) => {
+                if let Some(ticket) = ticket {
+                    let failed = ticket.seen.status >= 400;
+                    ticket.end(if failed {
+                        Outcome::Error
+                    } else {
+                        Outcome::Complete
+                    });
+                }
+                Poll::Ready(bytes.take().map(|bytes| Ok(BodyFrame::data(bytes))))
+            }
+            SimulatedBody::Stream(stream) => stream.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            SimulatedBody::Whole(bytes, _) => bytes.is_none(),
+            SimulatedBody::Stream(stream) => matches!(stream.state, State::Ended),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            SimulatedBody::Whole(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            SimulatedBody::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<BodyFrame<Bytes>, io::Error>>> {
+        loop {
+            match &mut self.state {
+                State::Ended => return Poll::Ready(None),
+                // No waker: only the client can end this, by leaving.
+                State::Silent => return Poll::Pending,
+                State::Cutting(by, wait) => {
+                    ready!(wait.as_mut().poll(cx));
+                    if let (CutBy::Reset, Some(reset)) = (*by, &self.reset) {
+                        reset.store(true, Ordering::Relaxed);
+                    }
+                    self.state = State::Ended;
+                    self.ticket.end(Outcome::Cut);
+                    return Poll::Ready(Some(Err(io::Error::other("cut in mid-answer, as asked"))));
+                }
+                State::Paced(_, wait) => {
+                    ready!(wait.as_mut().poll(cx));
+                    let State::Paced(frame, _) = std::mem::replace(&mut self.state, State::Running)
+                    else {
+                        continue;
+                    };
+                    return self.hand_over(frame);
+                }
+                State::Running => {}
+            }
+            if let Some((after, fault)) = self.fault
+                && self.ticket.seen.frames_sent >= after
+            {
+                match fault {
+                    Fault::Cut(by) => {
+                        self.state = State::Cutting(by, Box::pin(tokio::time::sleep(BEFORE_CUT)))
+                    }
+                    Fault::Hang => self.state = State::Silent,
+                    Fault::End => return self.end(Bytes::new(), Outcome::EndedEarly),
+                    Fault::Error => {
+                        let error = self.source.error(self.error_code.as_deref());
+                        return self.end(error, Outcome::ErrorEvent);
+                    }
+                }
+                continue;
+            }
+            let Some(frame) = self.source.next() else {
+                return self.end(Bytes::new(), Outcome::Complete);
+            };
+            if frame.tokens > 0 && !self.pace.is_zero() {
+                self.state = State::Paced(frame, Box::pin(tokio::time::sleep(self.pace)));
+                continue;
+            }
+            return self.hand_over(frame);
+        }
+    }
+
+    fn hand_over(&mut self, frame: Frame) -> Poll<Option<Result<BodyFrame<Bytes>, io::Error>>> {
+        let seen = &mut self.ticket.seen;
+        seen.frames_sent += 1;
+        seen.tokens_sent += frame.tokens;
+        seen.usage_sent |= frame.tells_usage;
+        // A fault that is still to come after the last frame must find the stream open.
+        if self.source.is_done() && self.fault.is_none_or(|(after, _)| after > seen.frames_sent) {
+            return self.end(frame.bytes, Outcome::Complete);
+        }
+        let bytes = match &mut self.encoder {
+            Some(encoder) => encoder.pack(&frame.bytes)?,
+            None => frame.bytes,
+        };
+        Poll::Ready(Some(Ok(BodyFrame::data(bytes))))
+    }
+
+    /// Ends the stream cleanly after these bytes.
+    fn end(
+        &mut self,
+        last: Bytes,
+        outcome: Outcome,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, io::Error>>> {
+        self.state = State::Ended;
+        self.ticket.end(outcome);
+        let bytes = match self.encoder.take() {
+            Some(mut encoder) => {
+                let mut all = BytesMut::from(&*encoder.pack(&last)?);
+                all.extend_from_slice(&encoder.finish()?);
+                all.freeze()
+            }
+            None => last,
+        };
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(BodyFrame::data(bytes))))
+    }
+}
