@@ -21,6 +21,9 @@ use tokio::net::TcpListener;
 use crate::meter::Meter;
 use crate::process::announce;
 
+/// Worker threads: as many as tollgate starts.
+pub(crate) const WORKERS: usize = 2;
+
 /// What the pass-through is to do.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -48,6 +51,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         metered: options.metered,
     });
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
         .enable_all()
         .build()?
         .block_on(serve(proxy))

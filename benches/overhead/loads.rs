@@ -4,6 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::audit;
 use crate::load::Outcome;
 use crate::plan::{self, Scenario, Yields};
 use crate::process::Party;
@@ -48,22 +49,20 @@ impl Trial {
                 }
                 note(scenario, rows, &direct, &proxied);
             }
+            if let Some(tollgate) = servers.iter().find(|server| server.way == Way::Tollgate) {
+                let sent = scenarios
+                    .iter()
+                    .map(|it| it.requests + warm_up(it).requests)
+                    .sum();
+                audit::check(&tollgate.address, sent)?;
+            }
         }
         Ok(rows.into_iter().flatten().collect())
     }
 
     /// Warms a server up and gives it one load; the CPU time that it took in all, and what the clients saw.
     fn measure(&self, scenario: &Scenario, server: &Server) -> anyhow::Result<(Duration, Outcome)> {
-        let few = (scenario.requests / 20).max(scenario.concurrency as u64);
-        let short = scenario.stream.map(|(chunks, pace)| (chunks.min(20), pace));
-        self.load(
-            server,
-            &Scenario {
-                requests: few,
-                stream: short,
-                ..*scenario
-            },
-        )?;
+        self.load(server, &warm_up(scenario))?;
         let cpu = || server.party.as_ref().map_or(Ok(Duration::ZERO), Party::cpu);
         sleep(SETTLE / 2);
         let before = cpu()?;
@@ -72,6 +71,15 @@ impl Trial {
             sleep(SETTLE);
         }
         Ok((cpu()?.saturating_sub(before), outcome))
+    }
+}
+
+/// A twentieth of a load, in short streams.
+fn warm_up(scenario: &Scenario) -> Scenario {
+    Scenario {
+        requests: (scenario.requests / 20).max(scenario.concurrency as u64),
+        stream: scenario.stream.map(|(chunks, pace)| (chunks.min(20), pace)),
+        ..*scenario
     }
 }
 

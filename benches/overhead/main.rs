@@ -4,6 +4,7 @@
 //! `cargo bench --bench overhead` (or `scripts/bench`) prints one Markdown table. Every party is a process of its own:
 //! this binary starts itself again as `upstream`, `bare` and `load`. The method stands in `docs/benchmarks.md`.
 
+mod audit;
 mod bare;
 mod load;
 mod loads;
@@ -37,9 +38,6 @@ struct Arguments {
     /// Streams that are open at the same time in the memory measurement.
     #[arg(long, default_value_t = 10_000)]
     streams: usize,
-    /// Worker threads of each proxy.
-    #[arg(long, default_value_t = 2)]
-    workers: usize,
     /// Measures only rows whose title contains this text.
     #[arg(long, default_value = "")]
     only: String,

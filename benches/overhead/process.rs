@@ -28,8 +28,6 @@ pub(crate) enum Place {
 pub(crate) struct Launcher {
     /// Whether `taskset` and a second processor are there.
     pub(crate) pinned: bool,
-    /// Worker threads that tokio starts in every proxy.
-    pub(crate) workers: usize,
     /// A directory without any configuration file, where all parties run.
     pub(crate) scratch: PathBuf,
 }
@@ -59,7 +57,6 @@ impl Launcher {
             .current_dir(&self.scratch)
             .env("XDG_CONFIG_HOME", &self.scratch)
             .env("HOME", &self.scratch)
-            .env("TOKIO_WORKER_THREADS", self.workers.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         for (name, _) in std::env::vars_os() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::Arguments;
+use crate::bare::WORKERS;
 use crate::load::Outcome;
 use crate::machine;
 use crate::plan::Scenario;
@@ -34,7 +35,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let trial = Trial {
         launcher: Launcher {
             pinned: can_pin(),
-            workers: arguments.workers,
             scratch: scratch.path().to_owned(),
         },
         binary,
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         out,
         "- {} rounds; {} worker threads per proxy; {}; cells: median (smallest–largest round)",
         trial.rounds,
-        arguments.workers,
+        WORKERS,
         if trial.launcher.pinned {
             "proxy pinned to one core, upstream and load to another"
         } else {
@@ -152,14 +152,19 @@ impl Trial {
         ledger: &Path,
     ) -> std::process::Command {
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--ledger-dir"])
+            .args([
+                "serve",
+                "--quiet",
+                "--listen",
+                "127.0.0.1:0",
+                "--ledger-dir",
+            ])
             .arg(ledger);
         for provider in ["openai", "anthropic"] {
             command
                 .arg("--set")
                 .arg(format!("providers.{provider}.base_url=http://{upstream}"));
         }
-        command.env("RUST_LOG", "warn");
         command
     }
 

@@ -19,6 +19,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::process::announce;
 
+/// Tokens that every answer states, whole or streamed.
+pub(crate) const INPUT_TOKENS: u64 = 118;
+/// Likewise.
+pub(crate) const OUTPUT_TOKENS: u64 = 31;
+
 const CHAT: &str = r#"{"id":"chatcmpl-CJnYqXGbEz5k0dD5sG3iQx0q3uW1a","object":"chat.completion","created":1758800000,"model":"gpt-4.1-mini-2025-04-14","choices":[{"index":0,"message":{"role":"assistant","content":"A token bucket holds up to its capacity and is refilled at a steady rate; each request takes from it, and one that finds too little waits.","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":118,"completion_tokens":31,"total_tokens":149,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}},"service_tier":"default","system_fingerprint":"fp_c064fdde7c"}"#;
 const MESSAGE: &str = r#"{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","model":"claude-sonnet-4-5-20250929","content":[{"type":"text","text":"A token bucket holds up to its capacity and is refilled at a steady rate; each request takes from it, and one that finds too little waits."}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":118,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":0},"output_tokens":31,"service_tier":"standard"}}"#;
 
