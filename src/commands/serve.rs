@@ -33,6 +33,7 @@ pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
     logging::start(&settings.log);
     let runtime = runtime()?;
     runtime.block_on(async {
+        let _full_files = survive_full_files()?;
         let listener = listen(settings.server.listen)?;
         let address = local_address(&listener)?;
         let gate = gate(settings).await?;
@@ -198,6 +199,16 @@ pub fn announce_in_ledger(gate: &Gate, address: SocketAddr) {
     if let Err(error) = gate.ledger.announce(address) {
         tracing::warn!(%error, "cannot write down the address for other commands");
     }
+}
+
+/// A file that has reached the limit of `ulimit -f` ends a process by a signal, unless somebody listens for it; then
+/// writing fails like on a full disk, which the ledger can live with.
+fn survive_full_files() -> Result<tokio::signal::unix::Signal, Failure> {
+    /// SIGXFSZ on Linux and the BSDs.
+    const FILE_SIZE_EXCEEDED: i32 = 25;
+    let kind = tokio::signal::unix::SignalKind::from_raw(FILE_SIZE_EXCEEDED);
+    tokio::signal::unix::signal(kind)
+        .map_err(|error| Failure::new("cannot listen for signals").because(error))
 }
 
 /// Says where the proxy is: one line for scripts, and for a person what to copy.

@@ -1,6 +1,6 @@
 //! Reads an answer's usage from a side copy of its bytes while they pass by.
 //!
-//! bytes → [`Decoder`] → lines, events or documents → the endpoint's [`Reader`] → [`Reading`]. The meter never fails and
+//! bytes → decoder → lines, events or documents → the endpoint's reader → [`Reading`]. The meter never fails and
 //! never holds anything back: what it cannot understand it leaves out, says so in the reading, and an estimate takes
 //! its place. Its memory is bounded whatever comes.
 

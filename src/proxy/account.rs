@@ -48,7 +48,7 @@ pub(super) struct Account {
 /// Where the record is: not yet in the journal, or in it.
 #[derive(Debug)]
 enum Place {
-    Draft(Box<Record>),
+    Draft(Record),
     Journaled(Entry),
 }
 
@@ -56,7 +56,7 @@ impl Account {
     /// Opens an account for a request that has just arrived.
     pub(super) fn open(gate: &Arc<Gate>) -> Self {
         Self {
-            place: Place::Draft(Box::new(Record::new(gate.next_id()))),
+            place: Place::Draft(Record::new(gate.next_id())),
             gate: Arc::clone(gate),
             arrived: Instant::now(),
             added: Duration::ZERO,
@@ -155,7 +155,7 @@ impl Account {
             return Ok(());
         };
         let empty = Record::new(record.id);
-        let draft = std::mem::replace(record.as_mut(), empty);
+        let draft = std::mem::replace(record, empty);
         match self.gate.ledger.begin(draft) {
             Ok(entry) => {
                 self.place = Place::Journaled(entry);
@@ -171,7 +171,7 @@ impl Account {
                     error = &failure.source as &dyn std::error::Error,
                     "the ledger cannot be written"
                 );
-                self.place = Place::Draft(failure.record);
+                self.place = Place::Draft(*failure.record);
                 Err(Refusal::LedgerUnavailable)
             }
         }
@@ -260,7 +260,7 @@ impl Account {
             Place::Draft(record) => {
                 // Refused before admission: it is kept all the same. If the ledger fails, its own health tells.
                 let empty = Record::new(record.id);
-                let draft = std::mem::replace(record.as_mut(), empty);
+                let draft = std::mem::replace(record, empty);
                 if let Ok(mut entry) = self.gate.ledger.begin(draft) {
                     entry.close();
                 }
@@ -314,7 +314,7 @@ impl Account {
     /// Writes usage, provenance and cost into the record.
     fn write_down(&mut self, usage: Usage, provenance: Provenance, reading: &Reading) {
         let record = match &mut self.place {
-            Place::Draft(record) => record.as_mut(),
+            Place::Draft(record) => record,
             Place::Journaled(entry) => entry,
         };
         if reading.model.is_some() {

@@ -14,6 +14,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, Sleep};
 
 use super::account::{Account, REQUEST_ID, micros, request_id_value};
@@ -67,14 +68,14 @@ pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody
     headers.insert("x-tollgate-attempts", account.record().attempts.into());
     account.add_own_time(head_at);
 
-    if switching && let (Some(client), Some(protocol)) = (upgrade, protocol) {
+    if switching
+        && let (Some(client), Some(protocol)) = (upgrade, protocol)
+        && let Some(provider) = parts.extensions.remove::<OnUpgrade>()
+    {
         upgrade::ask(&mut parts.headers, protocol);
-        let mut response = Response::from_parts(parts, ());
-        let provider = hyper::upgrade::on(Response::new(body));
-        // The body of a 101 is the connection itself; both sides become ours once this head is out.
+        // Both sides become ours once this head is out; the body of a 101 holds nothing.
         upgrade::splice(client, provider, account);
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-        return response.map(|()| AnswerBody::own(Bytes::new()));
+        return Response::from_parts(parts, AnswerBody::own(Bytes::new()));
     }
     let limits = Limits::of(&account);
     let mut relay = Relay {

@@ -6,12 +6,14 @@ use std::time::Duration;
 use super::ask::Ask;
 use super::behaviour::{Behaviour, Flavour};
 use super::chat_usage;
+use super::frames::Frames;
 use super::gemini::Framing;
-use super::reply::{Forget, Frames, Reply};
-use super::responses::{BACKGROUND_TIME, Recalled, Remembered, Status};
+use super::remembered::{BACKGROUND_TIME, Recalled, Remembered};
+use super::reply::{Forget, Reply};
+use super::responses::Status;
 use super::route::Call;
 use super::stats::Seen;
-use super::{anthropic, chat, completions, gemini, media, ollama, responses, vectors};
+use super::{anthropic, chat, chat_stream, completions, gemini, media, ollama, responses, vectors};
 use crate::llm::wire::Dialect;
 
 /// A model that is named where a request names none.
@@ -23,7 +25,7 @@ pub(super) enum Content {
     /// In one piece, with its content type.
     Whole(&'static str, String),
     /// Frame by frame, with its content type.
-    Stream(&'static str, Frames),
+    Stream(&'static str, Box<Frames>),
 }
 
 const JSON: &str = "application/json";
@@ -198,7 +200,7 @@ impl Question<'_> {
             }
             // Nothing else is asked for as a stream.
             _ => {
-                let stream = chat::Stream::new(&reply, openai);
+                let stream = chat_stream::Stream::new(&reply, openai);
                 let content_type = if reply.flavour == Flavour::OpenAi {
                     EVENTS
                 } else {

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::ask::{Ask, ToolChoice};
 use super::errors;
-use super::reply::{Event, Finish, Forget, Part, Queue, Reply, Writer, json_string};
+use super::frames::{Event, Part, Queue, Writer};
+use super::reply::{Finish, Forget, Reply, json_string};
 use super::text::{TextSize, Tokens};
 use crate::llm::usage::Usage;
 

@@ -79,6 +79,7 @@ impl ToolCall {
                     "input_schema",
                     "parameters",
                     "parametersJsonSchema",
+                    "parameters_json_schema",
                     "inputSchema",
                 ]
                 .iter()

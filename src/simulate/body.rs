@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::behaviour::{CutBy, Fault};
 use super::encode::Encoder;
-use super::reply::{Frame, Frames};
+use super::frames::{Frame, Frames};
 use super::socket::ResetFlag;
 use super::stats::{Outcome, Ticket};
 
-/// Time that frames before a cut get to reach the other side: a reset throws away what has not been read.
-const BEFORE_CUT: Duration = Duration::from_millis(10);
+/// Time that the frames before a cut or an error get to reach the other side: a reset throws away what has not been
+/// read, and some clients see an error only if it comes by itself.
+const BEFORE_FAULT: Duration = Duration::from_millis(10);
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(super) struct Streamed {
 #[derive(Debug)]
 pub(super) enum Source {
     /// Made as they are taken.
-    Frames(Frames),
+    Frames(Box<Frames>),
     /// A whole answer, taken in two halves: what is left, and the size of a half. For faults in answers that do not
     /// stream.
     Halves(Bytes, usize),
@@ -101,8 +102,8 @@ pub(super) enum State {
     Running,
     /// Holds this frame until its time has come.
     Paced(Frame, Pin<Box<Sleep>>),
-    /// Waits to be cut.
-    Cutting(CutBy, Pin<Box<Sleep>>),
+    /// Waits for its fault.
+    Striking(Fault, Pin<Box<Sleep>>),
     /// Nothing comes any more, not even an end.
     Silent,
     /// At the end.
@@ -157,14 +158,10 @@ impl Streamed {
                 State::Ended => return Poll::Ready(None),
                 // No waker: only the client can end this, by leaving.
                 State::Silent => return Poll::Pending,
-                State::Cutting(by, wait) => {
+                State::Striking(fault, wait) => {
                     ready!(wait.as_mut().poll(cx));
-                    if let (CutBy::Reset, Some(reset)) = (*by, &self.reset) {
-                        reset.store(true, Ordering::Relaxed);
-                    }
-                    self.state = State::Ended;
-                    self.ticket.end(Outcome::Cut);
-                    return Poll::Ready(Some(Err(io::Error::other("cut in mid-answer, as asked"))));
+                    let fault = *fault;
+                    return self.strike(fault);
                 }
                 State::Paced(_, wait) => {
                     ready!(wait.as_mut().poll(cx));
@@ -180,26 +177,43 @@ impl Streamed {
                 && self.ticket.seen.frames_sent >= after
             {
                 match fault {
-                    Fault::Cut(by) => {
-                        self.state = State::Cutting(by, Box::pin(tokio::time::sleep(BEFORE_CUT)))
+                    Fault::Cut(_) | Fault::Error => {
+                        self.state = State::Striking(fault, Box::pin(sleep(BEFORE_FAULT)));
+                        continue;
                     }
-                    Fault::Hang => self.state = State::Silent,
-                    Fault::End => return self.end(Bytes::new(), Outcome::EndedEarly),
-                    Fault::Error => {
-                        let error = self.source.error(self.error_code.as_deref());
-                        return self.end(error, Outcome::ErrorEvent);
-                    }
+                    Fault::Hang | Fault::End => return self.strike(fault),
                 }
-                continue;
             }
             let Some(frame) = self.source.next() else {
                 return self.end(Bytes::new(), Outcome::Complete);
             };
             if frame.tokens > 0 && !self.pace.is_zero() {
-                self.state = State::Paced(frame, Box::pin(tokio::time::sleep(self.pace)));
+                self.state = State::Paced(frame, Box::pin(sleep(self.pace)));
                 continue;
             }
             return self.hand_over(frame);
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) -> Poll<Option<Result<BodyFrame<Bytes>, io::Error>>> {
+        match fault {
+            Fault::Hang => {
+                self.state = State::Silent;
+                Poll::Pending
+            }
+            Fault::End => self.end(Bytes::new(), Outcome::EndedEarly),
+            Fault::Error => {
+                let error = self.source.error(self.error_code.as_deref());
+                self.end(error, Outcome::ErrorEvent)
+            }
+            Fault::Cut(by) => {
+                if let (CutBy::Reset, Some(reset)) = (by, &self.reset) {
+                    reset.store(true, Ordering::Relaxed);
+                }
+                self.state = State::Ended;
+                self.ticket.end(Outcome::Cut);
+                Poll::Ready(Some(Err(io::Error::other("cut in mid-answer, as asked"))))
+            }
         }
     }
 

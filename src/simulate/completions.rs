@@ -6,9 +6,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::ask::{Ask, OpenAiAsk};
-use super::chat::{StreamOptions, stream_error};
+use super::chat::StreamOptions;
+use super::chat_stream::stream_error;
 use super::chat_usage::UsageText;
-use super::reply::{Event, Finish, Part, Queue, Reply, Writer};
+use super::frames::{Event, Part, Queue, Writer};
+use super::reply::{Finish, Reply};
 use super::text::{TextSize, Tokens};
 
 #[derive(Deserialize)]

@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::body::SimulatedBody;
-use super::responses::Remembered;
+use super::remembered::Remembered;
 use super::route::Control;
 use super::script::Script;
 use super::stats::Stats;

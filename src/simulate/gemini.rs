@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::ask::Ask;
-use super::reply::{Event, Finish, Forget, Part, Queue, Reply, Writer, json_string};
+use super::frames::{Event, Part, Queue, Writer};
+use super::reply::{Finish, Forget, Reply, json_string};
 use super::text::{TextSize, Tokens};
 
 /// Gemini has no word for cache writes: its caches are made by calls of their own.

@@ -15,7 +15,7 @@ use super::behaviour::{Behaviour, Flavour};
 use super::body::SimulatedBody;
 use super::errors::Failure;
 use super::exchange::Exchange;
-use super::responses::Remembered;
+use super::remembered::Remembered;
 use super::route::{self, Recall, Route};
 use super::settings::SimulateSettings;
 use super::socket::ResetFlag;
@@ -113,7 +113,7 @@ impl Simulator {
         let model = question
             .as_ref()
             .map_or("", |question| &*question.ask.model);
-        exchange.ticket.seen.model = model.to_owned();
+        exchange.ticket.seen.model.push_str(model);
         let behaviour = match self.steer(&exchange.head, model) {
             Ok(behaviour) => behaviour,
             Err(problem) => {
@@ -144,7 +144,7 @@ impl Simulator {
             self.count.fetch_add(1, Ordering::Relaxed)
         );
         let request_id = format!("req_sim{id}");
-        let ticket = Box::new(self.stats.open(request_id.clone(), route.endpoint(), &head));
+        let ticket = Box::new(self.stats.open(&request_id, route.endpoint(), &head));
         Exchange {
             id,
             request_id,

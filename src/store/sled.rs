@@ -1,8 +1,10 @@
 //! The only file that knows sled.
 //!
 //! sled 0.34.7 does not fsync on `flush` (Linux), may panic or come up empty where it should report damage, and keeps
-//! more in memory than its cache setting says. Hence: `sync` flushes and then fsyncs sled's files through handles of our
-//! own, every call is fenced against panics, values stay small, and the caller compares what it finds with the journal.
+//! more in memory than its cache setting says; a snapshot that it could not finish (full disk, kill) it takes for damage
+//! on the next start. Hence: unfinished snapshots are removed before opening, `sync` flushes and then fsyncs sled's
+//! files through handles of our own, every call is fenced against panics, values stay small, and the caller compares
+//! what it finds with the journal.
 
 use std::fs::{self, File};
 use std::io;
@@ -34,6 +36,8 @@ impl SledStore {
     /// What sled reports, and what it panics with. A database that comes up empty is no error here: the caller knows
     /// better what must be in it.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let removed = remove_unfinished_snapshots(dir);
+        removed.map_err(|error| StoreError::io("clear the store", &error))?;
         fenced(|| {
             let db = sled::Config::new()
                 .path(dir)
@@ -77,6 +81,24 @@ fn fenced<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
             )))
         }
     }
+}
+
+/// Removes the snapshots that sled was still writing when it ended. The one before stays until a new one is complete,
+/// so nothing is lost; but sled would read the unfinished one, as its name sorts last, and report damage.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Fsyncs every file of a directory, then the directory itself.

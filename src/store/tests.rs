@@ -454,6 +454,24 @@ fn damage_in_the_databases_file_is_reported_or_harmless_but_never_a_wrong_number
 }
 
 #[test]
+fn a_snapshot_that_the_database_could_not_finish_is_no_damage() {
+    // On a full disk sled left an empty `.generating` file, and reported corruption ever after.
+    let mut rig = Rig::new(None);
+    let mut running = rig.start();
+    let record = rig.record(1);
+    running.close(running.begin(record), 2);
+    running.save();
+    drop(running);
+    let unfinished = rig
+        .settings
+        .dir
+        .join("store/snap.FFFFFFFF00000000.generating");
+    fs::write(&unfinished, "").expect("writable");
+    assert_eq!(rig.start().everything().len(), 1);
+    assert!(!unfinished.exists());
+}
+
+#[test]
 fn what_is_too_old_goes_in_steps_and_the_counts_stay_right() {
     for mut rig in Rig::both() {
         rig.settings.keep_records = Duration::from_secs(3600);

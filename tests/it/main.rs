@@ -10,4 +10,5 @@ mod meter;
 mod pricing;
 mod request;
 mod request_properties;
+mod simulate;
 mod wire_samples;

@@ -268,3 +268,18 @@ fn streams_say_when_their_client_has_everything() {
         assert_eq!(end, expected, "{name}");
     }
 }
+
+#[test]
+fn a_damaged_body_gives_some_reading_and_the_same_for_every_cut() {
+    for sample in samples() {
+        for at in (0..sample.body.len()).step_by(41) {
+            for damage in [b'"', b'{', b']', b'\n', b'9', 0xFF] {
+                let mut body = sample.body.clone();
+                body[at] = damage;
+                let whole = read(&sample, Coding::Identity, [&body[..]]);
+                let pieces = read(&sample, Coding::Identity, body.chunks(97));
+                assert_eq!(pieces, whole, "{} with {damage:#x} at {at}", sample.name);
+            }
+        }
+    }
+}
