@@ -6,8 +6,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Each, Item, TextBytes, Word, object};
-use super::openai_usage::Counts;
+use super::fields::{Each, Item, Object, TextBytes, Word};
+use super::openai_usage::{Counts, Timings, UsageFields};
 use super::reader::{Progress, Shape, answer_error};
 use super::reading::{AnswerError, Reading};
 use super::wire::Endpoint;
@@ -29,12 +29,12 @@ struct Chunk<'a> {
     service_tier: Word<'a>,
     #[serde(default)]
     choices: Each<Choice>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    x_groq: Option<&'a RawValue>,
-    #[serde(borrow)]
-    timings: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Object<UsageFields<'a>>,
+    #[serde(borrow, default)]
+    x_groq: Object<Groq<'a>>,
+    #[serde(default)]
+    timings: Object<Timings>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     /// `error` in the flat errors of Mistral and old vLLM.
@@ -131,8 +131,8 @@ impl Item for Choice {
 
 #[derive(Deserialize)]
 struct Groq<'a> {
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Object<UsageFields<'a>>,
 }
 
 impl OpenAiReader {
@@ -158,12 +158,13 @@ impl OpenAiReader {
         reading.output_bytes += chunk.choices.sum.bytes + chunk.text.0 + chunk.delta.0;
         self.finished |= chunk.choices.sum.finished;
 
-        let mut stated = self.counts.update(chunk.usage)?;
-        if let Some(groq) = object::<Groq<'_>>(chunk.x_groq)? {
-            stated |= self.counts.update(groq.usage)?;
+        let mut stated = self.counts.update(chunk.usage.0);
+        if let Some(groq) = chunk.x_groq.0 {
+            stated |= self.counts.update(groq.usage.0);
         }
-        self.counts.update_timings(chunk.timings)?;
-        if stated || chunk.timings.is_some() {
+        let timed = chunk.timings.0.is_some();
+        self.counts.update_timings(chunk.timings.0);
+        if stated || timed {
             reading.usage = self.counts.usage(self.endpoint == Endpoint::Images);
         }
         reading.stated_cost = self.counts.cost;

@@ -6,12 +6,13 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Count, Word, object};
+use super::fields::{Count, Object, Word};
 use super::usage::Usage;
 use crate::units::Cost;
 
+/// A usage object as it is written.
 #[derive(Deserialize)]
-struct UsageFields<'a> {
+pub(super) struct UsageFields<'a> {
     /// Transcriptions: `tokens` or `duration`.
     #[serde(borrow, default, rename = "type")]
     kind: Word<'a>,
@@ -31,30 +32,30 @@ struct UsageFields<'a> {
     /// DeepSeek.
     #[serde(default)]
     prompt_cache_hit_tokens: Count,
-    #[serde(borrow)]
-    prompt_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_tokens_details: Option<&'a RawValue>,
+    #[serde(default)]
+    prompt_tokens_details: Object<InputDetails>,
+    #[serde(default)]
+    input_tokens_details: Object<InputDetails>,
     /// Transcriptions.
-    #[serde(borrow)]
-    input_token_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens_details: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens_details: Option<&'a RawValue>,
+    #[serde(default)]
+    input_token_details: Object<InputDetails>,
+    #[serde(default)]
+    completion_tokens_details: Object<OutputDetails>,
+    #[serde(default)]
+    output_tokens_details: Object<OutputDetails>,
     /// OpenRouter, in USD.
     #[serde(borrow)]
     cost: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
-struct InputDetails<'a> {
+struct InputDetails {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(default)]
     cache_write_tokens: Count,
-    #[serde(borrow)]
-    cache_write_tokens_details: Option<&'a RawValue>,
+    #[serde(default)]
+    cache_write_tokens_details: Object<CacheWrites>,
     #[serde(default)]
     audio_tokens: Count,
     #[serde(default)]
@@ -79,7 +80,7 @@ struct OutputDetails {
 
 /// llama.cpp's own figures, sent whether or not usage was asked for.
 #[derive(Deserialize)]
-struct Timings {
+pub(super) struct Timings {
     #[serde(default)]
     cache_n: Count,
     #[serde(default)]
@@ -113,19 +114,16 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Takes over what a usage object states. Tells whether it states tokens.
-    ///
-    /// # Errors
-    /// When the object cannot be read.
-    pub(super) fn update(&mut self, usage: Option<&RawValue>) -> Result<bool, serde_json::Error> {
-        let Some(fields) = object::<UsageFields<'_>>(usage)? else {
-            return Ok(false);
+    pub(super) fn update(&mut self, usage: Option<UsageFields<'_>>) -> bool {
+        let Some(fields) = usage else {
+            return false;
         };
         self.cost = fields
             .cost
             .and_then(|raw| stated_cost(raw.get()))
             .or(self.cost);
         if fields.kind.as_str() == "duration" {
-            return Ok(false);
+            return false;
         }
         let mut stated = false;
         for (known, newer) in [
@@ -148,7 +146,7 @@ impl Counts {
             fields.input_tokens_details,
             fields.input_token_details,
         ] {
-            cached = cached.max(self.update_input(details)?);
+            cached = cached.max(self.update_input(details.0.unwrap_or_default()));
         }
         // Several places may state it; a zero in one must not hide the figure in the other.
         self.cached = cached.or(self.cached);
@@ -156,43 +154,35 @@ impl Counts {
             fields.completion_tokens_details,
             fields.output_tokens_details,
         ] {
-            let details: OutputDetails = object(details)?.unwrap_or_default();
+            let details = details.0.unwrap_or_default();
             self.reasoning = details.reasoning_tokens.0.or(self.reasoning);
             self.audio_out = details.audio_tokens.0.or(self.audio_out);
             self.image_out = details.image_tokens.0.or(self.image_out);
         }
-        Ok(stated)
+        stated
     }
 
     /// Takes over the details of the prompt, except the cached part, which it returns.
-    fn update_input(
-        &mut self,
-        details: Option<&RawValue>,
-    ) -> Result<Option<u64>, serde_json::Error> {
-        let details: InputDetails<'_> = object(details)?.unwrap_or_default();
-        let writes: Option<CacheWrites> = object(details.cache_write_tokens_details)?;
+    fn update_input(&mut self, details: InputDetails) -> Option<u64> {
+        let writes = details.cache_write_tokens_details.0;
         self.cache_write = details.cache_write_tokens.0.or(self.cache_write);
         self.cache_write_12h = writes
             .and_then(|w| w.ttl_12h_tokens.0)
             .or(self.cache_write_12h);
         self.audio_in = details.audio_tokens.0.or(self.audio_in);
         self.image_in = details.image_tokens.0.or(self.image_in);
-        Ok(details.cached_tokens.0)
+        details.cached_tokens.0
     }
 
     /// Takes over llama.cpp's timings: `cache_n` tokens of the prompt came from its cache, `prompt_n` did not.
-    pub(super) fn update_timings(
-        &mut self,
-        timings: Option<&RawValue>,
-    ) -> Result<(), serde_json::Error> {
-        if let Some(timings) = object::<Timings>(timings)?
+    pub(super) fn update_timings(&mut self, timings: Option<Timings>) {
+        if let Some(timings) = timings
             && let Some(prompt) = timings.prompt_n.0
         {
             self.timed_cached = timings.cache_n.0;
             self.timed_input = Some(prompt.saturating_add(timings.cache_n.0.unwrap_or(0)));
             self.timed_output = timings.predicted_n.0;
         }
-        Ok(())
     }
 
     /// The normal form; `None` until tokens were stated. `image_answer`: all output is images if no split is stated.
@@ -257,9 +247,9 @@ mod tests {
     use super::*;
 
     fn usage_of(json: &str) -> Option<Usage> {
-        let raw: &RawValue = serde_json::from_str(json).expect("a JSON text");
+        let fields: Object<UsageFields<'_>> = serde_json::from_str(json).expect("a JSON text");
         let mut counts = Counts::default();
-        counts.update(Some(raw)).expect("a readable usage");
+        counts.update(fields.0);
         counts.usage(false)
     }
 
@@ -322,11 +312,9 @@ mod tests {
 
     #[test]
     fn llama_timings_stand_in_for_missing_usage() {
-        let raw: &RawValue =
-            serde_json::from_str(r#"{"cache_n":120,"prompt_n":10,"predicted_n":5}"#)
-                .expect("a JSON text");
+        let timings = serde_json::from_str(r#"{"cache_n":120,"prompt_n":10,"predicted_n":5}"#);
         let mut counts = Counts::default();
-        counts.update_timings(Some(raw)).expect("readable");
+        counts.update_timings(Some(timings.expect("timings")));
         let usage = counts.usage(false).expect("stated");
         assert_eq!(
             (usage.input, usage.cached_read, usage.output),

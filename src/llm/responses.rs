@@ -6,8 +6,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::fields::{Each, Flag, Item, TextBytes, Word, object};
-use super::openai_usage::Counts;
+use super::fields::{Each, Flag, Item, Object, TextBytes, Word, object};
+use super::openai_usage::{Counts, UsageFields};
 use super::reader::{Progress, Shape, answer_error};
 use super::reading::{AnswerError, Reading};
 
@@ -48,8 +48,8 @@ struct Response<'a> {
     model: Word<'a>,
     #[serde(borrow, default)]
     service_tier: Word<'a>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Object<UsageFields<'a>>,
     #[serde(borrow, default)]
     output: Each<OutputItem<'a>>,
     #[serde(borrow)]
@@ -114,7 +114,7 @@ impl ResponsesReader {
         let event: Event<'_> = serde_json::from_slice(json)?;
         if event.object.as_str() == "response" {
             let response: Response<'_> = serde_json::from_slice(json)?;
-            return self.snapshot(&response, shape == Shape::Whole, reading);
+            return self.snapshot(response, shape == Shape::Whole, reading);
         }
         let kind = event.kind.as_str();
         if let Some(error) = answer_error(event.error) {
@@ -136,14 +136,14 @@ impl ResponsesReader {
             self.searches +=
                 u64::from(item.is_some_and(|item| item.kind.as_str() == "web_search_call"));
         } else if let Some(response) = object::<Response<'_>>(event.response)? {
-            return self.snapshot(&response, false, reading);
+            return self.snapshot(response, false, reading);
         }
         Ok(Progress::Running)
     }
 
     fn snapshot(
         &mut self,
-        response: &Response<'_>,
+        response: Response<'_>,
         whole: bool,
         reading: &mut Reading,
     ) -> Result<Progress, serde_json::Error> {
@@ -156,7 +156,7 @@ impl ResponsesReader {
         // A stream of foreground work that breaks off is lost; background work goes on without it.
         reading.pending = running && (whole || response.background.0);
         self.counts.web_searches = self.searches.max(response.output.sum.searches);
-        self.counts.update(response.usage)?;
+        self.counts.update(response.usage.0);
         reading.usage = self.counts.usage(false);
         reading.stated_cost = self.counts.cost;
         if let Some(error) = answer_error(response.error) {

@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use http::HeaderMap;
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
 use super::explicit::{self, HeaderError};
@@ -18,14 +19,26 @@ pub const SESSION_HEADER: &str = "x-tollgate-session";
 pub const DEFAULT_SESSION: &str = "default";
 
 /// Headers in which known agents name their session, most trusted first.
-const AGENT_SESSIONS: [(&str, KnownAgent); 7] = [
-    ("x-claude-code-session-id", KnownAgent::ClaudeCode),
-    ("session-id", KnownAgent::Codex),
-    ("session_id", KnownAgent::Codex),
-    ("thread-id", KnownAgent::Codex),
-    ("conversation_id", KnownAgent::Codex),
-    ("x-session-id", KnownAgent::Opencode),
-    ("x-session-affinity", KnownAgent::Opencode),
+static AGENT_SESSIONS: [(HeaderName, KnownAgent); 7] = [
+    (
+        HeaderName::from_static("x-claude-code-session-id"),
+        KnownAgent::ClaudeCode,
+    ),
+    (HeaderName::from_static("session-id"), KnownAgent::Codex),
+    (HeaderName::from_static("session_id"), KnownAgent::Codex),
+    (HeaderName::from_static("thread-id"), KnownAgent::Codex),
+    (
+        HeaderName::from_static("conversation_id"),
+        KnownAgent::Codex,
+    ),
+    (
+        HeaderName::from_static("x-session-id"),
+        KnownAgent::Opencode,
+    ),
+    (
+        HeaderName::from_static("x-session-affinity"),
+        KnownAgent::Opencode,
+    ),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -154,7 +167,7 @@ fn agent_of(headers: &HeaderMap, known: Option<KnownAgent>) -> Option<String> {
     }
 }
 
-fn inferred_header(headers: &HeaderMap, name: &str) -> Option<String> {
+fn inferred_header(headers: &HeaderMap, name: impl AsHeaderName) -> Option<String> {
     inferred(headers.get(name)?.as_bytes())
 }
 

@@ -1,6 +1,8 @@
 //! The shared state of the path: handles only. Each holds its own lock, if it needs one.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio_util::sync::CancellationToken;
 
 use super::tasks::Tasks;
 use super::unknown_models::UnknownModels;
@@ -31,7 +33,7 @@ pub struct Gate {
     pub(super) providers: Vec<Provider>,
     pub(super) tasks_by_words: TaskDetector,
     ids: Ids,
-    draining: AtomicBool,
+    draining: CancellationToken,
     pub(super) unknown_models: UnknownModels,
 }
 
@@ -94,19 +96,24 @@ impl Gate {
                 process,
                 count: AtomicU64::new(0),
             },
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             unknown_models: UnknownModels::default(),
         })
     }
 
     /// From now on the process is on its way out: `/readyz` says so.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.cancel();
+    }
+
+    /// Done when the process is on its way out.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
     }
 
     pub(super) fn next_id(&self) -> RequestId {

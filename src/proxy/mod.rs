@@ -41,7 +41,8 @@ use crate::refusal::Refusal;
 
 /// Answers one request: the provider's answer, or a refusal in the client's wire format.
 pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<AnswerBody> {
-    let mut account = Account::open(&gate);
+    // Boxed, because it lives across every await of the path and would be moved at each.
+    let mut account = Box::new(Account::open(&gate));
     match serve(&gate, request, &mut account).await {
         Ok(served) => relay::relay(served, account),
         Err(refusal) => account.refuse(&refusal),

@@ -30,6 +30,9 @@ const MAX_MODEL_BYTES: usize = 256;
 /// ever.
 const BODY_PAUSES: u32 = 10;
 
+/// Bodies up to this size, in bytes, are copied out of the connection's read buffer.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
+
 /// Bodies above this size, in bytes, take milliseconds to read.
 const LARGE_BODY_BYTES: usize = 1 << 20;
 
@@ -274,7 +277,13 @@ async fn collect(headers: &HeaderMap, mut body: Incoming, gate: &Gate) -> Result
         return Ok(Bytes::new());
     };
     if body.is_end_stream() && first.len() <= limit {
-        return Ok(first);
+        // A small piece is a slice of the connection's read buffer, which could not be used again while it lives.
+        let small = first.len() <= SMALL_BODY_BYTES;
+        return Ok(if small {
+            Bytes::copy_from_slice(&first)
+        } else {
+            first
+        });
     }
     // A length that is only announced gets no memory in advance beyond what usual requests need.
     const USUAL_BYTES: u64 = 1 << 20;

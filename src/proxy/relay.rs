@@ -32,7 +32,7 @@ use crate::store::record::Outcome;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns the provider's answer into the client's.
-pub(super) fn relay(served: Served, mut account: Account) -> Response<AnswerBody> {
+pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<AnswerBody> {
     let Served {
         reply: Reply {
             response,
@@ -132,7 +132,7 @@ pub struct Relay {
     /// Trailers that go out after it.
     trailers: Option<Frame<Bytes>>,
     bytes: u64,
-    account: Account,
+    account: Box<Account>,
     status: StatusCode,
 }
 

@@ -49,7 +49,7 @@ pub(super) fn ask(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 /// Joins the two connections once both sides have switched, until either ends or both have been silent for too long.
 /// The account ends with them.
-pub(super) fn splice(client: OnUpgrade, provider: OnUpgrade, mut account: Account) {
+pub(super) fn splice(client: OnUpgrade, provider: OnUpgrade, mut account: Box<Account>) {
     let gate = account.gate();
     let idle = gate.settings.upstream.idle_timeout;
     gate.tasks.spawn(async move {

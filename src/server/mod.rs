@@ -8,27 +8,29 @@ mod io;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
 use self::io::{FirstRequest, TimedIo};
 use crate::admin;
 use crate::config::settings::ServerSettings;
 use crate::policy::origin;
-use crate::proxy::{self, Gate, Streams};
+use crate::proxy::{self, AnswerBody, Gate, Streams};
 use crate::refusal::Refusal;
-
-/// Most headers in one request; real agents send about thirty.
-const MAX_HEADERS: usize = 256;
 
 /// HTTP/2 streams per connection. A client with more agents opens another connection.
 const MAX_STREAMS: u32 = 1_000;
+
+/// How long to wait for a third byte of a connection.
+const FEW_BYTES_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long to wait when the system cannot accept, as when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -60,8 +62,7 @@ pub async fn run(
     hurry: impl Future<Output = ()>,
 ) -> usize {
     let settings = gate.settings.server.clone();
-    let builder = Arc::new(connection_builder(&settings, &gate));
-    let connections = GracefulShutdown::new();
+    let protocols = Arc::new(Protocols::new(&settings, &gate));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -70,12 +71,8 @@ pub async fn run(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = serve_connection(
-                    stream,
-                    Arc::clone(&builder),
-                    Arc::clone(&gate),
-                    connections.watcher(),
-                );
+                let connection =
+                    serve_connection(stream, Arc::clone(&protocols), Arc::clone(&gate));
                 gate.tasks.spawn(connection);
             }
             Err(error) => {
@@ -87,13 +84,8 @@ pub async fn run(
     drop(listener);
     gate.start_draining();
     tracing::info!(running = gate.tasks.count(), "draining");
-    // Connections that have turned into WebSockets are no hyper connections any more, so tasks are waited for too.
-    let ended = async {
-        connections.shutdown().await;
-        gate.tasks.finish().await;
-    };
     tokio::select! {
-        () = ended => 0,
+        () = gate.tasks.finish() => 0,
         () = tokio::time::sleep(settings.drain_timeout) => cut(&gate).await,
         () = hurry => cut(&gate).await,
     }
@@ -105,38 +97,45 @@ async fn cut(gate: &Gate) -> usize {
     running
 }
 
-fn connection_builder(settings: &ServerSettings, gate: &Gate) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams {
-        tasks: gate.tasks.clone(),
-        write_limit: settings.write_timeout,
-    });
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_buf_size(settings.max_header_bytes)
-        .max_headers(MAX_HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(settings.header_timeout)
-        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .max_concurrent_streams(MAX_STREAMS);
-    builder
+/// The protocols that clients may speak, each set up once.
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<Streams>,
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    builder: Arc<auto::Builder<Streams>>,
-    gate: Arc<Gate>,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
+impl Protocols {
+    fn new(settings: &ServerSettings, gate: &Gate) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_buf_size(settings.max_header_bytes);
+        let mut http2 = http2::Builder::new(Streams {
+            tasks: gate.tasks.clone(),
+            write_limit: settings.write_timeout,
+        });
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(settings.header_timeout)
+            .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(MAX_STREAMS);
+        Self { http1, http2 }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, protocols: Arc<Protocols>, gate: Arc<Gate>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off delays of a client's connection");
     }
     let open = OpenConnection::new(&gate);
-    let first = FirstRequest::default();
     let settings = &gate.settings.server;
+    let Ok(Ok(speaks_http2)) =
+        tokio::time::timeout(settings.header_timeout, speaks_http2(&stream)).await
+    else {
+        // It said nothing in time, or left.
+        return;
+    };
+    let first = FirstRequest::default();
     let io = TimedIo::new(
         stream,
         first.clone(),
@@ -145,27 +144,74 @@ async fn serve_connection(
     );
     let service = service_fn(|request| {
         first.arrived();
-        let gate = Arc::clone(&gate);
-        async move {
-            let any_host = gate.settings.server.allow_remote;
-            let response = match origin::judge(request.uri(), request.headers(), any_host) {
-                Err(foreign) => proxy::refuse_unread(&gate, &Refusal::Foreign(foreign)),
-                Ok(()) => match admin::route(&gate, &request) {
-                    Some(answer) => answer.await,
-                    None => proxy::handle(gate, request).await,
-                },
-            };
-            Ok::<_, Infallible>(response)
-        }
+        answer(Arc::clone(&gate), request)
     });
-    let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(io), service)
-        .into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let io = TokioIo::new(io);
+    let ended = if speaks_http2 {
+        let mut connection = pin!(protocols.http2.serve_connection(io, service));
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = gate.draining() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    } else {
+        let mut connection = pin!(
+            protocols
+                .http1
+                .serve_connection(io, service)
+                .with_upgrades()
+        );
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = gate.draining() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    if let Err(error) = ended {
         // hyper has answered malformed heads (400) and oversized ones (431) itself.
         tracing::debug!(error = %error, "a client's connection ended early");
     }
     drop(open);
+}
+
+/// Looks at a connection's first bytes, and leaves them there: HTTP/2 by prior knowledge begins with `PRI`, which no
+/// HTTP/1 method does.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    const BEGINNING: &[u8] = b"PRI";
+    let mut first = [0; BEGINNING.len()];
+    loop {
+        stream.readable().await?;
+        let seen = match stream.peek(&mut first).await? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            count => &first[..count],
+        };
+        if seen.len() == BEGINNING.len() || !BEGINNING.starts_with(seen) {
+            return Ok(seen == BEGINNING);
+        }
+        // One or two bytes that fit: more will come, but nothing tells when, as there is something to read already.
+        tokio::time::sleep(FEW_BYTES_PAUSE).await;
+    }
+}
+
+/// Answers one request: tollgate's own addresses, or a provider's.
+async fn answer(
+    gate: Arc<Gate>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let any_host = gate.settings.server.allow_remote;
+    Ok(
+        match origin::judge(request.uri(), request.headers(), any_host) {
+            Err(foreign) => proxy::refuse_unread(&gate, &Refusal::Foreign(foreign)),
+            Ok(()) => match admin::route(&gate, &request) {
+                Some(answer) => answer.await,
+                None => proxy::handle(gate, request).await,
+            },
+        },
+    )
 }
 
 /// Counts a connection for as long as it lives.

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use super::record::Record;
+use super::record::{self, Record};
+use crate::units::RequestId;
 
 /// What a frame says of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,16 +108,36 @@ fn decode(bytes: &[u8]) -> Option<(Kind, &[u8])> {
     (crc32fast::hash(&frame[4..]) == checksum).then_some((kind, &frame[HEAD..]))
 }
 
-/// Calls `each` for every whole frame, in order, and returns the byte ranges that hold none: a torn tail, flipped bits,
-/// or a payload that is no record.
-pub fn walk(bytes: &[u8], mut each: impl FnMut(Kind, Record, &[u8])) -> Vec<Range<usize>> {
+/// What a frame holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A request runs. Most are closed a moment later, so its record is left as it is written.
+    Open(RequestId),
+    /// A request has ended.
+    Close(Box<Record>),
+}
+
+impl Found {
+    fn of(kind: Kind, payload: &[u8]) -> Option<Self> {
+        match kind {
+            Kind::Open => record::id_of(payload).ok().map(Found::Open),
+            Kind::Close => minicbor::decode(payload)
+                .ok()
+                .map(|record| Found::Close(Box::new(record))),
+        }
+    }
+}
+
+/// Calls `each` for every whole frame with what it holds and its payload, in order, and returns the byte ranges that hold
+/// none: a torn tail, flipped bits, or a payload that is no record.
+pub fn walk(bytes: &[u8], mut each: impl FnMut(Found, &[u8])) -> Vec<Range<usize>> {
     let mut damage: Vec<Range<usize>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        let found = decode(&bytes[at..])
-            .and_then(|(kind, payload)| Some((kind, minicbor::decode(payload).ok()?, payload)));
-        if let Some((kind, record, payload)) = found {
-            each(kind, record, payload);
+        let frame = decode(&bytes[at..])
+            .and_then(|(kind, payload)| Some((Found::of(kind, payload)?, payload)));
+        if let Some((found, payload)) = frame {
+            each(found, payload);
             at += HEAD + payload.len();
             continue;
         }
@@ -134,7 +155,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::units::RequestId;
 
     fn journal(count: u64) -> (Vec<u8>, Vec<usize>) {
         let mut bytes = Vec::new();
@@ -150,8 +170,10 @@ mod tests {
 
     fn numbers(bytes: &[u8]) -> (Vec<u64>, Vec<Range<usize>>) {
         let mut found = Vec::new();
-        let damage = walk(bytes, |_, record, _| {
-            found.push(record.id.0 as u64 & 0xFFFF)
+        let damage = walk(bytes, |frame, _| {
+            if let Found::Close(record) = frame {
+                found.push(record.id.0 as u64 & 0xFFFF);
+            }
         });
         (found, damage)
     }

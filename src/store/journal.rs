@@ -360,7 +360,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::store::frame::{self, Kind};
+    use crate::store::frame::{self, Found, Kind};
     use crate::store::record::Record;
     use crate::units::RequestId;
 
@@ -411,7 +411,10 @@ mod tests {
     fn ids(dir: &SegmentDir) -> (Vec<u128>, usize) {
         let mut ids = Vec::new();
         let segment = dir.read(1).expect("the segment is there");
-        let damage = frame::walk(&segment.frames, |_, record, _| ids.push(record.id.0));
+        let damage = frame::walk(&segment.frames, |found, _| match found {
+            Found::Open(id) => ids.push(id.0),
+            Found::Close(record) => ids.push(record.id.0),
+        });
         (ids, damage.len())
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::answers::{self, BookedAnswers, REMEMBER_MS};
 use super::backend::{Change, Order, Store, StoreFactory, Table};
 use super::error::StoreError;
-use super::frame::{self, Kind};
+use super::frame::{self, Found, Kind};
 use super::journal::{Journal, News};
 use super::pack::{self, Pack, Packer, PacksMark};
 use super::sums::{self, Group, PendingSums, Sum, SumsMark};
@@ -136,14 +136,16 @@ impl Shelf {
         let mut closed = HashSet::new();
         let mut seen = 0_u64;
         let opens = &mut self.opens;
-        frame::walk(&segment.frames, |kind, record, payload| {
-            if kind == Kind::Open {
+        frame::walk(&segment.frames, |found, payload| {
+            let record = match found {
                 // A repeated open frame may stand behind the closing one of the same segment.
-                if !closed.contains(&record.id) {
-                    opens.insert(record.id, payload.to_vec());
+                Found::Open(id) if closed.contains(&id) => return,
+                Found::Open(id) => {
+                    opens.insert(id, payload.to_vec());
+                    return;
                 }
-                return;
-            }
+                Found::Close(record) => record,
+            };
             closed.insert(record.id);
             opens.remove(&record.id);
             sums.entry(Group::of(&record))

@@ -14,7 +14,7 @@ use super::answers::{self, BookedAnswers};
 use super::backend::StoreFactory;
 use super::directory::Home;
 use super::error::{OpenError, StoreError};
-use super::frame::{self, Kind};
+use super::frame::{self, Found, Kind};
 use super::journal::{Journal, News};
 use super::keeper::{self, Keeper, SharedAnswers};
 use super::record::{Outcome, Record};
@@ -60,7 +60,8 @@ pub(super) struct Parts {
 #[derive(Default)]
 struct Leftover {
     closed: HashSet<RequestId>,
-    open: HashMap<RequestId, Record>,
+    /// Encoded records.
+    open: HashMap<RequestId, Vec<u8>>,
     answers: BookedAnswers,
     opened: Opened,
 }
@@ -68,11 +69,11 @@ struct Leftover {
 impl Leftover {
     fn read(&mut self, dir: &SegmentDir, number: u64) -> std::io::Result<()> {
         let segment = dir.read(number)?;
-        let damage = frame::walk(&segment.frames, |kind, record, _| match kind {
-            Kind::Open => {
-                self.open.insert(record.id, record);
+        let damage = frame::walk(&segment.frames, |found, payload| match found {
+            Found::Open(id) => {
+                self.open.insert(id, payload.to_vec());
             }
-            Kind::Close => {
+            Found::Close(record) => {
                 self.opened.recovered += 1;
                 if let Some(key) = answers::key_of(&record) {
                     self.answers.remember(&key);
@@ -158,10 +159,12 @@ pub(super) fn open(
         mut opened,
     } = leftover;
     let mut bytes = Vec::new();
-    for record in open.into_values() {
-        if closed.contains(&record.id) {
+    for (id, payload) in open {
+        if closed.contains(&id) {
             continue;
         }
+        // Its frame's checksum holds, so it is as it was written; if it cannot be read all the same, its id can.
+        let record = minicbor::decode(&payload).unwrap_or_else(|_| Record::new(id));
         frame::encode(Kind::Close, &interrupt(record), &mut bytes);
         opened.interrupted += 1;
     }

@@ -219,6 +219,18 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// Reads only the id of an encoded record, which is its first field.
+pub(super) fn id_of(bytes: &[u8]) -> Result<RequestId, minicbor::decode::Error> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    decoder.map()?;
+    match decoder.u32()? {
+        0 => id_codec::decode(&mut decoder, &mut ()),
+        _ => Err(minicbor::decode::Error::message(
+            "a record begins with its id",
+        )),
+    }
+}
+
 impl Record {
     /// A request that has just arrived: everything unknown is empty, the outcome is open.
     pub fn new(id: RequestId) -> Self {

@@ -103,11 +103,15 @@ impl Upstream {
         } else {
             http::Version::HTTP_11
         };
-        let again = request.body().again().map(|body| copy_head(&request, body));
+        let again = request
+            .body()
+            .again()
+            .map(|body| (Head::of(&request), body));
         *attempts += 1;
         match self.send_once(request, header_timeout).await {
             Err(Failed { stale: true, .. }) if again.is_some() => {
-                let request = again.expect("just checked");
+                let (head, body) = again.expect("just checked");
+                let request = head.with(body);
                 *attempts += 1;
                 self.send_once(request, header_timeout)
                     .await
@@ -151,14 +155,50 @@ struct Failed {
     stale: bool,
 }
 
-/// A second request like the first, for the case that the first meets a dead connection.
-fn copy_head(request: &Request<SendBody>, body: SendBody) -> Request<SendBody> {
-    let mut copy = Request::new(body);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+/// A request's head, kept apart for the case that the request meets a dead connection. The values are copied into one
+/// piece: clones would keep the client's read buffer from being used again until the answer comes.
+struct Head {
+    method: http::Method,
+    uri: Uri,
+    version: http::Version,
+    /// Names, each with the end of its value.
+    names: Vec<(http::HeaderName, usize)>,
+    values: Vec<u8>,
+}
+
+impl Head {
+    fn of(request: &Request<SendBody>) -> Self {
+        let headers = request.headers();
+        let mut names = Vec::with_capacity(headers.len());
+        let mut values = Vec::with_capacity(1024);
+        for (name, value) in headers {
+            values.extend_from_slice(value.as_bytes());
+            names.push((name.clone(), values.len()));
+        }
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            names,
+            values,
+        }
+    }
+
+    fn with(self, body: SendBody) -> Request<SendBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        let mut start = 0;
+        for (name, end) in self.names {
+            let value = http::HeaderValue::from_bytes(&self.values[start..end]);
+            request
+                .headers_mut()
+                .append(name, value.expect("it was a value before"));
+            start = end;
+        }
+        request
+    }
 }
 
 /// Sorts the client's errors by what happened. hyper's kinds are found on the chain of sources.
