@@ -43,6 +43,11 @@ pub enum Refusal {
     UpgradeRequired,
     /// The target is not a path (`*`, `CONNECT host`).
     BadTarget,
+    /// The request's head is larger than the limit.
+    HeadTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The request comes from a page of another site, or under another machine's name.
     Foreign(Foreign),
     /// A tollgate header, or the tag in the path, says something that cannot be.
@@ -93,6 +98,7 @@ impl Refusal {
             Refusal::UnknownProvider { .. } => StatusCode::NOT_FOUND,
             Refusal::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Refusal::Foreign(_) => StatusCode::FORBIDDEN,
+            Refusal::HeadTooLarge { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::BadTarget
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
@@ -115,6 +121,7 @@ impl Refusal {
             Refusal::UnknownProvider { .. } => "unknown_provider",
             Refusal::UpgradeRequired => "upgrade_not_served",
             Refusal::BadTarget => "bad_target",
+            Refusal::HeadTooLarge { .. } => "head_too_large",
             Refusal::Foreign(Foreign::Host) => "foreign_host",
             Refusal::Foreign(Foreign::Site) => "foreign_site",
             Refusal::BadTag(_) => "bad_tag",
@@ -139,6 +146,7 @@ impl Refusal {
             | Refusal::UpgradeRequired
             | Refusal::BadTarget
             | Refusal::Foreign(_)
+            | Refusal::HeadTooLarge { .. }
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
@@ -169,6 +177,7 @@ impl Refusal {
             | Refusal::UpgradeRequired
             | Refusal::BadTarget
             | Refusal::Foreign(_)
+            | Refusal::HeadTooLarge { .. }
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
@@ -187,6 +196,10 @@ impl Refusal {
                 "tollgate: no WebSocket here; send plain HTTP requests to the same path".to_owned()
             }
             Refusal::BadTarget => "tollgate: the request's target must be a path".to_owned(),
+            Refusal::HeadTooLarge { limit } => format!(
+                "tollgate: the request's headers are larger than {limit} bytes together; raise server.max_header in \
+                 tollgate's config if that is intended"
+            ),
             Refusal::Foreign(why) => format!("tollgate: {why}"),
             Refusal::BadTag(what) => format!("tollgate: {what}"),
             Refusal::DuplicateField(field) => {

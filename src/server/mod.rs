@@ -109,7 +109,8 @@ impl Protocols {
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(settings.header_timeout)
-            .max_buf_size(settings.max_header_bytes);
+            // Heads somewhat above the limit are read to their end, so that they get an answer that says why.
+            .max_buf_size(settings.max_header_bytes.saturating_mul(2));
         let mut http2 = http2::Builder::new(Streams {
             tasks: gate.tasks.clone(),
             write_limit: settings.write_timeout,
@@ -202,16 +203,28 @@ async fn answer(
     gate: Arc<Gate>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let any_host = gate.settings.server.allow_remote;
-    Ok(
-        match origin::judge(request.uri(), request.headers(), any_host) {
-            Err(foreign) => proxy::refuse_unread(&gate, &Refusal::Foreign(foreign)),
-            Ok(()) => match admin::route(&gate, &request) {
+    let settings = &gate.settings.server;
+    let limit = settings.max_header_bytes;
+    let local = origin::judge(request.uri(), request.headers(), settings.allow_remote);
+    let refusal = match local {
+        Err(foreign) => Refusal::Foreign(foreign),
+        Ok(()) if head_bytes(&request) > limit => Refusal::HeadTooLarge { limit },
+        Ok(()) => {
+            return Ok(match admin::route(&gate, &request) {
                 Some(answer) => answer.await,
                 None => proxy::handle(gate, request).await,
-            },
-        },
-    )
+            });
+        }
+    };
+    Ok(proxy::refuse_unread(&gate, &refusal))
+}
+
+/// The size of a request's head, about as it was written.
+fn head_bytes(request: &Request<Incoming>) -> usize {
+    let target = request.uri().path_and_query();
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    fields.sum::<usize>() + target.map_or(0, |target| target.as_str().len())
 }
 
 /// Counts a connection for as long as it lives.
