@@ -145,7 +145,8 @@ async fn serve_connection(stream: TcpStream, protocols: Arc<Protocols>, gate: Ar
     );
     let service = service_fn(|request| {
         first.arrived();
-        answer(Arc::clone(&gate), request)
+        // Boxed here, it is gone once the answer's head is out; hyper would keep its place for as long as the answer runs.
+        Box::pin(answer(Arc::clone(&gate), request))
     });
     let io = TokioIo::new(io);
     let ended = if speaks_http2 {
