@@ -198,6 +198,7 @@ fn providers(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)]) -> Vec<
             base_url: lookup.ask(&key("base_url")),
             dialect: lookup.ask_or(&key("dialect"), Dialect::OpenAi, Dialect::OpenAi.as_str()),
             catalogue: lookup.ask_or(&key("catalogue"), name.clone(), name.as_str()),
+            region: lookup.ask_optional(&key("region")),
             http2: lookup.ask_or(&key("http2"), false, false),
             ask_stream_usage: lookup.ask_or(&key("ask_stream_usage"), true, true),
         };

@@ -81,6 +81,8 @@ pub struct ProviderSettings {
     pub dialect: Dialect,
     /// Its name in the price catalogue (`google` for gemini, …).
     pub catalogue: String,
+    /// Where inference runs, if that has its own price: `us`, `eu`, a Vertex AI location.
+    pub region: Option<String>,
     /// HTTP/2 upstream instead of HTTP/1.1.
     pub http2: bool,
     /// Ask for usage in OpenAI chat and completion streams when the client does not.

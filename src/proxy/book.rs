@@ -128,6 +128,7 @@ fn write_down<'g>(
     let terms = Terms {
         provider: catalogue,
         model: record.requested_model.as_deref().unwrap_or_default(),
+        region: provider.settings.region.as_deref(),
         at_unix_ms: record.id.unix_ms(),
         ..Terms::default()
     };

@@ -5,6 +5,7 @@ mod binary;
 mod catalogue;
 mod cli_env;
 mod config;
+mod demo;
 mod disconnect;
 mod hide_usage;
 mod identify_path;
