@@ -15,6 +15,7 @@ use crate::llm::reading::Reading;
 use crate::llm::usage::Usage;
 use crate::llm::wire::{Billing, Dialect, Endpoint};
 use crate::policy::booking::Reached;
+use crate::policy::session::DEFAULT_SESSION;
 use crate::refusal::Refusal;
 use crate::store::Entry;
 use crate::store::record::{Outcome, Record};
@@ -225,6 +226,10 @@ impl Account {
         }
         headers.insert(REQUEST_ID, request_id_value(self.id()));
         let record = self.record_mut();
+        if record.session.is_empty() {
+            // Refused before anybody asked who it is.
+            DEFAULT_SESSION.clone_into(&mut record.session);
+        }
         record.status = refusal.status().as_u16();
         record.error = Some(refusal.code().to_owned());
         let outcome = match refusal {
