@@ -6,7 +6,7 @@
 //! main → cli, commands, config, server     server → proxy, admin     admin → proxy (reading), metrics, store
 //! proxy → upstream, store, metrics, refusal, config, clock, policy, llm, units
 //! config → policy, llm, units     upstream → config, llm, units
-//! store → clock, llm, units       refusal, metrics → llm, units      policy, llm → units
+//! store → clock, policy, llm, units     refusal, metrics → policy, llm, units     policy, llm → units
 //! ```
 //!
 //! `policy` and `llm` are plain functions: no async, no clock, no random numbers, no logging. Time and chance come in

@@ -1,13 +1,16 @@
 //! Every way in which tollgate itself answers a request instead of the provider: status, code, text, whether trying
 //! again helps, whose doing it is. One table, no wildcard arm: a new way to fail must be decided here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
 use crate::llm::wire::{Dialect, error_body};
+use crate::policy::budget::Budget;
 use crate::policy::origin::Foreign;
-use crate::units::RequestId;
+use crate::policy::throttle::Level;
+use crate::units::{Priority, RequestId};
 
 /// Whose doing a refusal is; the label of the refusals metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,51 @@ impl Blame {
             Blame::Upstream => "upstream",
         }
     }
+}
+
+/// How a budget's refusal ends for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Waiting this long (at most 60 s) may cure it: the client is told to come back.
+    Transient {
+        /// After how long.
+        retry_after: Duration,
+    },
+    /// It is not worth waiting for: the client is told in the form on which it gives up at once.
+    Final,
+    /// The request alone is larger than the limit: it can never pass.
+    NeverFits,
+}
+
+/// A budget that has no room for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetRefusal {
+    /// How it ends for the client.
+    pub ending: Ending,
+    /// The budget that decides.
+    pub budget: Arc<Budget>,
+    /// Whose: `global`, `session docs`.
+    pub scope: String,
+    /// The request's level.
+    pub level: Level,
+    /// The request's priority.
+    pub priority: Priority,
+    /// Booked in the window, in the budget's unit (tokens, atto-dollars, requests).
+    pub settled: i128,
+    /// Reserved by running requests, in the budget's unit.
+    pub reserved: i128,
+    /// What the request asks for, in the budget's unit.
+    pub asked: i128,
+    /// The limit, in the budget's unit.
+    pub limit: i128,
+    /// When the same request would pass if nothing else happened; `None` if that is not known, or never.
+    pub passes_in: Option<Duration>,
+    /// The same as a moment, in Unix milliseconds.
+    pub passes_at_unix_ms: Option<u64>,
+    /// How long the request waited in line before it was refused.
+    pub waited: Option<Duration>,
+    /// The line was full.
+    pub line_full: bool,
 }
 
 /// An answer of ours.
@@ -68,6 +116,25 @@ pub enum Refusal {
     BodyBroken,
     /// The client's body broke off with its connection: nobody reads this answer.
     ClientGone,
+    /// A budget has no room for the request.
+    Budget(Box<BudgetRefusal>),
+    /// A rule of the caller's tier, team or key forbids the request.
+    PolicyViolation {
+        /// The rule: `tiers.free.max_output`.
+        rule: String,
+        /// What it allows, and what was asked for; nothing of the request's content.
+        message: String,
+    },
+    /// The model's price is not known, and the config says to refuse then.
+    UnknownPrice {
+        /// The model.
+        model: String,
+    },
+    /// In mode `keys`: the client shows no tollgate key, or none that holds.
+    BadKey {
+        /// Why: one sentence without a final period, without the key.
+        why: &'static str,
+    },
     /// The ledger cannot be written, and nothing is served unrecorded.
     LedgerUnavailable,
     /// No connection to the provider.
@@ -112,6 +179,9 @@ impl Refusal {
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Refusal::UpstreamTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Budget(_) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::PolicyViolation { .. } | Refusal::UnknownPrice { .. } => StatusCode::FORBIDDEN,
+            Refusal::BadKey { .. } => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -130,6 +200,10 @@ impl Refusal {
             Refusal::BodyTimeout { .. } => "body_timeout",
             Refusal::BodyBroken => "body_broken",
             Refusal::ClientGone => "client_gone",
+            Refusal::Budget(_) => "budget_exceeded",
+            Refusal::PolicyViolation { .. } => "POLICY_VIOLATION",
+            Refusal::UnknownPrice { .. } => "unknown_price",
+            Refusal::BadKey { .. } => "bad_key",
             Refusal::LedgerUnavailable => "ledger_unavailable",
             Refusal::Unreachable { .. } => "upstream_unreachable",
             Refusal::TlsFailed { .. } => "upstream_tls_failed",
@@ -152,8 +226,12 @@ impl Refusal {
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyTimeout { .. }
             | Refusal::BodyBroken
-            | Refusal::ClientGone => Blame::Client,
-            Refusal::LedgerUnavailable => Blame::Tollgate,
+            | Refusal::ClientGone
+            | Refusal::PolicyViolation { .. }
+            | Refusal::BadKey { .. } => Blame::Client,
+            Refusal::Budget(_) | Refusal::UnknownPrice { .. } | Refusal::LedgerUnavailable => {
+                Blame::Tollgate
+            }
             Refusal::Unreachable { .. }
             | Refusal::TlsFailed { .. }
             | Refusal::UpstreamClosed
@@ -163,12 +241,13 @@ impl Refusal {
     }
 
     /// Whether the same request may succeed a little later. SDKs that know `x-should-retry` obey it.
-    pub const fn retry_helps(&self) -> bool {
+    pub fn retry_helps(&self) -> bool {
         match self {
             Refusal::LedgerUnavailable
             | Refusal::Unreachable { .. }
             | Refusal::UpstreamClosed
             | Refusal::BodyTimeout { .. } => true,
+            Refusal::Budget(refusal) => matches!(refusal.ending, Ending::Transient { .. }),
             // A provider that hung for the whole limit may have done, and billed, the work: the user decides.
             Refusal::UpstreamTimeout { .. }
             | Refusal::UpstreamInvalid
@@ -182,7 +261,10 @@ impl Refusal {
             | Refusal::DuplicateField(_)
             | Refusal::BodyTooLarge { .. }
             | Refusal::BodyBroken
-            | Refusal::ClientGone => false,
+            | Refusal::ClientGone
+            | Refusal::PolicyViolation { .. }
+            | Refusal::UnknownPrice { .. }
+            | Refusal::BadKey { .. } => false,
         }
     }
 
@@ -214,6 +296,18 @@ impl Refusal {
             }
             Refusal::BodyBroken => "tollgate: the request's body is not valid HTTP".to_owned(),
             Refusal::ClientGone => "tollgate: the request's body broke off".to_owned(),
+            Refusal::Budget(refusal) => format!(
+                "tollgate: budget {} of {} is at level {}",
+                refusal.budget.name, refusal.scope, refusal.level
+            ),
+            Refusal::PolicyViolation { rule, message } => {
+                format!("tollgate: POLICY_VIOLATION: {message} (rule {rule})")
+            }
+            Refusal::UnknownPrice { model } => format!(
+                "tollgate: the price of {model} is not known, and throttle.unknown_price is \"refuse\"; state its \
+                 price under [[models]]"
+            ),
+            Refusal::BadKey { why } => format!("tollgate: {why}"),
             Refusal::LedgerUnavailable => {
                 "tollgate: the ledger cannot be written (is the disk full?), and nothing is served unrecorded; see \
                  tollgate's log, or set ledger.on_failure = \"pass\""

@@ -93,6 +93,25 @@ impl fmt::Display for Cost {
     }
 }
 
+impl<C> minicbor::Encode<C> for Cost {
+    /// Atto-dollars as 16 bytes, most significant first.
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        e.bytes(&self.0.to_be_bytes())?.ok()
+    }
+}
+
+impl<'b, C> minicbor::Decode<'b, C> for Cost {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bytes = <[u8; 16]>::try_from(d.bytes()?)
+            .map_err(|_| minicbor::decode::Error::message("amount is not 16 bytes"))?;
+        Ok(Self(i128::from_be_bytes(bytes)))
+    }
+}
+
 /// Why a text is not an amount of money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a decimal amount with at most 18 decimals, such as 0.25")]

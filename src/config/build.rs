@@ -64,6 +64,27 @@ pub(super) fn settings(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)
             priority_rules: lookup.ask_tables("classify.priority"),
             tasks: task_rules(lookup),
         },
+        throttle: super::settings::ThrottleSettings {
+            mode: super::settings::ThrottleMode::On,
+            thresholds: crate::policy::throttle::Thresholds::default(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            max_live: 100_000,
+            unknown_price: super::settings::UnknownPrice::Allow,
+            queue: super::settings::QueueSettings {
+                max_waiting: 1000,
+                max_wait: Duration::from_secs(300),
+                keep_alive: None,
+            },
+        },
+        budgets: Vec::new(),
+        auth: super::settings::AuthSettings {
+            mode: super::settings::AuthMode::Passthrough,
+            keys_file: std::path::PathBuf::from("keys.json"),
+            tier: None,
+        },
+        tiers: Default::default(),
+        teams: Default::default(),
+        keys: Default::default(),
         models: lookup.ask_tables("models"),
     }
 }
@@ -109,6 +130,7 @@ fn server(lookup: &mut Lookup<'_>) -> ServerSettings {
         header_timeout: limit(lookup, "server.header_timeout"),
         body_timeout: limit(lookup, "server.body_timeout"),
         write_timeout: limit(lookup, "server.write_timeout"),
+        tls: None,
         drain_timeout: lookup.ask("server.drain_timeout"),
     };
     if !server.listen.ip().is_loopback() && !server.allow_remote {
@@ -199,6 +221,7 @@ fn providers(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)]) -> Vec<
             dialect: lookup.ask_or(&key("dialect"), Dialect::OpenAi, Dialect::OpenAi.as_str()),
             catalogue: lookup.ask_or(&key("catalogue"), name.clone(), name.as_str()),
             region: lookup.ask_optional(&key("region")),
+            api_key: None,
             http2: lookup.ask_or(&key("http2"), false, false),
             ask_stream_usage: lookup.ask_or(&key("ask_stream_usage"), true, true),
         };

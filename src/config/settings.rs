@@ -1,13 +1,18 @@
 //! Ready values: what the rest of the program reads. Everything here has been checked.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
+use crate::policy::budget::Budget;
 use crate::policy::priority::PriorityRule;
+use crate::policy::rules::Policy;
 use crate::policy::task::TaskRules;
+use crate::policy::throttle::Thresholds;
+use crate::units::Cost;
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -24,6 +29,18 @@ pub struct Settings {
     pub log: LogSettings,
     /// How requests get their priority and task when their client names none.
     pub classify: ClassifySettings,
+    /// How budgets are applied.
+    pub throttle: ThrottleSettings,
+    /// The budgets, in the order of the file; names are unique.
+    pub budgets: Vec<Budget>,
+    /// Who may send requests.
+    pub auth: AuthSettings,
+    /// The tiers' policies by name.
+    pub tiers: BTreeMap<String, Policy>,
+    /// The teams by name.
+    pub teams: BTreeMap<String, TeamSettings>,
+    /// Policies of single keys, by the key's name or fingerprint.
+    pub keys: BTreeMap<String, Policy>,
     /// The `[[models]]` blocks: prices that go before the catalogue's.
     pub models: Vec<ModelEntry>,
 }
@@ -45,8 +62,19 @@ pub struct ServerSettings {
     pub body_timeout: Duration,
     /// Longest time that a client may leave written bytes untaken.
     pub write_timeout: Duration,
+    /// Certificate chain and private key (PEM files) to serve HTTPS with; `None` for plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How long running answers may go on after SIGTERM or Ctrl-C.
     pub drain_timeout: Duration,
+}
+
+/// PEM files for HTTPS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub cert_file: PathBuf,
+    /// The private key.
+    pub key_file: PathBuf,
 }
 
 /// How providers are called.
@@ -83,10 +111,118 @@ pub struct ProviderSettings {
     pub catalogue: String,
     /// Where inference runs, if that has its own price: `us`, `eu`, a Vertex AI location.
     pub region: Option<String>,
+    /// tollgate's own key for this provider, shown in place of the client's in mode `keys`.
+    pub api_key: Option<Secret>,
     /// HTTP/2 upstream instead of HTTP/1.1.
     pub http2: bool,
     /// Ask for usage in OpenAI chat and completion streams when the client does not.
     pub ask_stream_usage: bool,
+}
+
+/// A secret: it prints as a mask.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// How budgets are applied.
+#[derive(Debug, Clone)]
+pub struct ThrottleSettings {
+    /// Whether budgets decide, only record, or do nothing.
+    pub mode: ThrottleMode,
+    /// Where the levels begin.
+    pub thresholds: Thresholds,
+    /// The time zone of calendar months.
+    pub time_zone: jiff::tz::TimeZone,
+    /// How many sessions, keys … are kept in memory at once; the rest is in the ledger.
+    pub max_live: usize,
+    /// What happens to a request whose price is not known.
+    pub unknown_price: UnknownPrice,
+    /// The line in which low priority waits.
+    pub queue: QueueSettings,
+}
+
+/// Whether budgets and policies decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThrottleMode {
+    /// They decide.
+    On,
+    /// What they would decide is recorded; every request passes.
+    Shadow,
+    /// Nothing is checked.
+    Off,
+}
+
+/// What happens to a request whose price is not known, where a budget counts money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// It passes, takes nothing of money budgets, and is flagged in the ledger, the metrics and an event.
+    Allow,
+    /// It is refused.
+    Refuse,
+    /// It is charged at these prices.
+    Ceiling {
+        /// For a million input tokens.
+        input: Cost,
+        /// For a million output tokens.
+        output: Cost,
+    },
+}
+
+/// The line in which low priority waits while its budgets are at SOFT.
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// How many requests may wait at once.
+    pub max_waiting: usize,
+    /// Longest wait.
+    pub max_wait: Duration,
+    /// After so long, and then every so often, a streaming client gets a comment line; `None` for never.
+    pub keep_alive: Option<Duration>,
+}
+
+/// Who may send requests.
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    /// What clients show.
+    pub mode: AuthMode,
+    /// Where tollgate's keys are kept (hashed).
+    pub keys_file: PathBuf,
+    /// The tier of callers that have none.
+    pub tier: Option<String>,
+}
+
+/// What clients show where their SDK puts an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMode {
+    /// The provider's key, which goes upstream unchanged.
+    Passthrough,
+    /// A tollgate key; tollgate holds the providers' keys.
+    Keys,
+}
+
+/// One team.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TeamSettings {
+    /// Its tier.
+    pub tier: Option<String>,
+    /// Its own rules, besides the tier's.
+    pub policy: Policy,
 }
 
 /// How the ledger is kept.

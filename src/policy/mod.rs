@@ -5,8 +5,11 @@
 //! fails.
 
 pub mod booking;
+pub mod budget;
 pub mod explicit;
 pub mod origin;
 pub mod priority;
+pub mod rules;
 pub mod session;
 pub mod task;
+pub mod throttle;
