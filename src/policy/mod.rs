@@ -7,6 +7,7 @@
 pub mod booking;
 pub mod budget;
 pub mod explicit;
+pub mod learned;
 pub mod origin;
 pub mod priority;
 pub mod rules;
