@@ -10,6 +10,7 @@ pub mod explicit;
 pub mod learned;
 pub mod origin;
 pub mod priority;
+pub mod queue;
 pub mod rules;
 pub mod session;
 pub mod task;
