@@ -1,12 +1,15 @@
 //! What tollgate says about itself: health, readiness, metrics, usage. Everything here reads; nothing changes.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
+use crate::policy::budget::{ScopeKey, ScopeKind};
 use crate::proxy::{AnswerBody, Gate};
 use crate::store::query::Query;
 use crate::units::RequestId;
@@ -29,6 +32,11 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
             let query = request.uri().query().unwrap_or("").to_owned();
             Box::pin(async move { usage(&gate, &query).await })
         }
+        "/api/v1/throttle" => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            Box::pin(async move { throttle(&gate, &query) })
+        }
+        "/api/throttle/stats" => Box::pin(async move { json(&gate.throttle_stats()) }),
         _ => match path.strip_prefix("/api/v1/") {
             Some(rest) => {
                 let id = rest.strip_prefix("requests/").map(str::to_owned);
@@ -62,7 +70,10 @@ fn welcome(gate: &Gate) -> String {
     text.push_str(
         "\nhere:\n  /metrics            Prometheus text\n  /healthz  /readyz   liveness, readiness\n  \
          /api/v1/usage       what was used; by=session,model,… since=24h format as in `tollgate usage --json`\n  \
-         /api/v1/requests/ID one request\n",
+         /api/v1/requests/ID one request\n  \
+         /api/v1/throttle    every budget with its level; session=NAME for one session\n  \
+         /api/throttle/stats levels and usage of every session\n  \
+         /api/v1/events      what was refused, waited or changed its level\n",
     );
     text
 }
@@ -88,6 +99,7 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
 /// Encoding many series takes milliseconds, so it is not done on a thread that serves requests.
 async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
     let encoded = tokio::task::spawn_blocking(move || {
+        gate.observe_budgets();
         gate.metrics
             .observe_now(catalogue_age(&gate), &gate.ledger.health());
         gate.metrics.encode()
@@ -114,6 +126,33 @@ fn catalogue_age(gate: &Gate) -> Duration {
             .unix_ms()
             .saturating_sub(u64::try_from(since).unwrap_or(0)),
     )
+}
+
+/// How the budgets stand: of everything, or of one scope (`session=docs`, `team=research`, …, `global`).
+fn throttle(gate: &Gate, query: &str) -> Response<AnswerBody> {
+    let mut only = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (kind, name) = pair.split_once('=').unwrap_or((pair, ""));
+        let kind = ScopeKind::ALL
+            .into_iter()
+            .find(|known| known.as_str() == kind);
+        let name = percent_decode_str(&name.replace('+', " "))
+            .decode_utf8()
+            .map(Cow::into_owned);
+        match (kind, name, &only) {
+            (Some(kind), Ok(name), None) if (kind == ScopeKind::Global) == name.is_empty() => {
+                only = Some(ScopeKey { kind, name });
+            }
+            _ => {
+                let known = ScopeKind::ALL.map(ScopeKind::as_str).join(", ");
+                let message = format!(
+                    "{pair:?} is not understood; one scope can be named by its kind ({known}), as in session=docs or global"
+                );
+                return problem(StatusCode::BAD_REQUEST, &message);
+            }
+        }
+    }
+    json(&gate.throttle_now(only))
 }
 
 async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
@@ -149,7 +188,8 @@ fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
 fn not_found() -> Response<AnswerBody> {
     problem(
         StatusCode::NOT_FOUND,
-        "no such address; known here: /api/v1/usage, /api/v1/requests/ID",
+        "no such address; known here: /api/v1/throttle, /api/throttle/stats, /api/v1/events, /api/v1/usage, \
+         /api/v1/requests/ID",
     )
 }
 

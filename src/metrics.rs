@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::llm::usage::{Provenance, Usage};
+use crate::policy::throttle::Level;
 use crate::refusal::Refusal;
 use crate::store::Health;
 use crate::store::record::{CostSource, Outcome, Record};
-use crate::units::Cost;
+use crate::units::{Cost, Priority};
 
 /// Most kinds of request (provider × endpoint × model × priority) with series of their own; the rest share `other`.
 const MAX_KINDS: usize = 500;
@@ -47,6 +48,16 @@ pub struct Metrics {
     added: HistogramVec,
     in_flight: IntGaugeVec,
     refusals: IntCounterVec,
+    admissions: IntCounterVec,
+    waiting: IntGaugeVec,
+    waited: HistogramVec,
+    level_changes: IntCounterVec,
+    budget_fill: GaugeVec,
+    budget_level: IntGaugeVec,
+    live_scopes: IntGauge,
+    put_away_scopes: IntGauge,
+    reserved_tokens: IntCounter,
+    settled_tokens: IntCounter,
     unparsed: IntCounterVec,
     unreadable: IntCounterVec,
     request_bytes: IntCounterVec,
@@ -179,6 +190,71 @@ impl Metrics {
                 "tollgate_refusals_total",
                 "Requests that tollgate answered itself.",
                 &["code", "blame"],
+            ),
+            admissions: counters(
+                r,
+                "tollgate_admissions_total",
+                "Requests whose budgets were asked, by what came of it.",
+                &["priority", "level", "decision"],
+            ),
+            waiting: int_gauges(
+                r,
+                "tollgate_waiting_requests",
+                "Requests that wait in line for their budgets.",
+                &["priority"],
+            ),
+            waited: histograms(
+                r,
+                "tollgate_wait_seconds",
+                "How long requests have waited in line for their budgets.",
+                &["priority", "decision"],
+                &LATENCY_BUCKETS,
+            ),
+            level_changes: counters(
+                r,
+                "tollgate_budget_level_changes_total",
+                "How often a budget has come to a level, over everything it is kept for.",
+                &["budget", "level"],
+            ),
+            budget_fill: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "tollgate_budget_fill_ratio",
+                        "Booked and reserved share of a budget; only of budgets for everything, for a provider or a team.",
+                    ),
+                    &["budget", "scope"],
+                ),
+            ),
+            budget_level: int_gauges(
+                r,
+                "tollgate_budget_level",
+                "Level of such a budget: 0 NONE, 1 WARNING, 2 SOFT, 3 HARD, 4 CRITICAL.",
+                &["budget", "scope"],
+            ),
+            live_scopes: int_gauge(
+                r,
+                "tollgate_budget_scopes_live",
+                "Sessions, keys, teams, providers and models whose budgets are in memory.",
+            ),
+            put_away_scopes: int_gauge(
+                r,
+                "tollgate_budget_scopes_put_away",
+                "How often one of them was put away into the ledger.",
+            ),
+            reserved_tokens: register(
+                r,
+                IntCounter::new(
+                    "tollgate_reserved_tokens_total",
+                    "Fresh tokens that requests had reserved when they ended.",
+                ),
+            ),
+            settled_tokens: register(
+                r,
+                IntCounter::new(
+                    "tollgate_settled_tokens_total",
+                    "Fresh tokens that the same requests were charged.",
+                ),
             ),
             unparsed: counters(
                 r,
@@ -318,6 +394,63 @@ impl Metrics {
         self.refusals
             .with_label_values(&[refusal.code(), refusal.blame().as_str()])
             .inc();
+    }
+
+    /// Counts a request whose budgets were asked: `decision` is `pass`, `wait`, `refuse` or `shadow` (it passed because
+    /// nothing is refused in that mode).
+    pub fn admission(&self, priority: Priority, level: Level, decision: &'static str) {
+        self.admissions
+            .with_label_values(&[priority.as_str(), level.as_str(), decision])
+            .inc();
+    }
+
+    /// Sets how many requests of a priority wait for their budgets.
+    pub fn waiting(&self, priority: Priority, count: usize) {
+        self.waiting
+            .with_label_values(&[priority.as_str()])
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Notes how long a request has waited, and whether it passed then.
+    pub fn waited(&self, priority: Priority, waited: Duration, passed: bool) {
+        let decision = if passed { "pass" } else { "refuse" };
+        self.waited
+            .with_label_values(&[priority.as_str(), decision])
+            .observe(waited.as_secs_f64());
+    }
+
+    /// Counts a change of a budget's level.
+    pub fn level_changed(&self, budget: &str, level: Level) {
+        self.level_changes
+            .with_label_values(&[budget, level.as_str()])
+            .inc();
+    }
+
+    /// Counts what an ended request had reserved, and what it was charged.
+    pub fn settled(&self, reserved_tokens: u64, settled_tokens: u64) {
+        self.reserved_tokens.inc_by(reserved_tokens);
+        self.settled_tokens.inc_by(settled_tokens);
+    }
+
+    /// Sets the gauges of the budgets at the moment of a scrape: those whose scopes are bounded by the config.
+    pub fn observe_budgets<'a>(
+        &self,
+        fills: impl Iterator<Item = (&'a str, &'a str, f64, Level)>,
+        live: usize,
+        put_away: u64,
+    ) {
+        self.budget_fill.reset();
+        self.budget_level.reset();
+        for (budget, scope, fill, level) in fills {
+            let labels = [budget, scope];
+            self.budget_fill.with_label_values(&labels).set(fill);
+            self.budget_level
+                .with_label_values(&labels)
+                .set(level as i64);
+        }
+        self.live_scopes.set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.put_away_scopes
+            .set(i64::try_from(put_away).unwrap_or(i64::MAX));
     }
 
     /// Counts a request's body that could not be read.

@@ -137,9 +137,20 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
         .map_err(|error| Failure::new("cannot open the ledger").because(error))?
         .map_err(ledger_failure)?;
     tell(&opened);
+    clock.not_before(opened.newest_unix_ms);
     let gate = Gate::new(settings, catalogue, ledger, clock, process_number())
         .map_err(|error| Failure::usage("a setting cannot be used").because(error))?;
-    Ok(Arc::new(gate))
+    let gate = Arc::new(gate);
+    let counting = Arc::clone(&gate);
+    tokio::task::spawn_blocking(move || counting.recall())
+        .await
+        .map_err(|error| Failure::new("cannot count what was spent").because(error))?
+        .map_err(|error| {
+            Failure::new("cannot read from the ledger what was spent")
+                .because(error)
+                .hint("without it budgets would allow too much; see the log for what is wrong with the ledger")
+        })?;
+    Ok(gate)
 }
 
 /// Says what opening the ledger found.

@@ -69,6 +69,7 @@ pub(super) fn settings(lookup: &mut Lookup<'_>, names: &[(String, Option<Place>)
             thresholds: crate::policy::throttle::Thresholds::default(),
             time_zone: jiff::tz::TimeZone::UTC,
             max_live: 100_000,
+            output_quantile: crate::policy::learned::Quantile(950),
             unknown_price: super::settings::UnknownPrice::Allow,
             queue: super::settings::QueueSettings {
                 max_waiting: 1000,

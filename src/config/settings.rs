@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::budget::Budget;
+use crate::policy::learned::Quantile;
 use crate::policy::priority::PriorityRule;
 use crate::policy::rules::Policy;
 use crate::policy::task::TaskRules;
@@ -152,6 +153,8 @@ pub struct ThrottleSettings {
     pub time_zone: jiff::tz::TimeZone,
     /// How many sessions, keys … are kept in memory at once; the rest is in the ledger.
     pub max_live: usize,
+    /// The share of past outputs that an expected output covers.
+    pub output_quantile: Quantile,
     /// What happens to a request whose price is not known.
     pub unknown_price: UnknownPrice,
     /// The line in which low priority waits.
@@ -167,6 +170,17 @@ pub enum ThrottleMode {
     Shadow,
     /// Nothing is checked.
     Off,
+}
+
+impl ThrottleMode {
+    /// The name used in config and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ThrottleMode::On => "on",
+            ThrottleMode::Shadow => "shadow",
+            ThrottleMode::Off => "off",
+        }
+    }
 }
 
 /// What happens to a request whose price is not known, where a budget counts money.

@@ -70,6 +70,11 @@ pub fn expected_output(cap: Option<u64>, choices: u32, usual: u64) -> u64 {
         .saturating_mul(u64::from(choices.max(1)))
 }
 
+/// How many bytes of text so much output is, by the same estimate.
+pub const fn bytes_of_output(tokens: u64) -> u64 {
+    tokens.saturating_mul(BYTES_PER_TOKEN)
+}
+
 /// Estimates output tokens from the bytes of text that an answer has shown.
 pub const fn output_tokens(output_bytes: u64) -> u64 {
     output_bytes.div_ceil(BYTES_PER_TOKEN)

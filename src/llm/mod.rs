@@ -7,6 +7,7 @@ mod anthropic;
 pub mod catalogue;
 mod decode;
 pub mod endpoint;
+pub mod error_event;
 pub mod estimate;
 mod fields;
 mod gemini;

@@ -120,6 +120,68 @@ pub fn price<'c>(catalogue: &'c Catalogue, terms: &Terms<'_>, usage: &Usage) -> 
     quote(catalogue.resolve(terms.provider, terms.model), terms, usage)
 }
 
+/// The most that a request of at most so many input and output tokens can cost by the table: the whole prompt at the
+/// dearest way to read or write one, all output at the dearest way to write some. `media` says whether the request holds
+/// images, sound or video, or asks for them. Fees for searches are not in it: their number is known only afterwards.
+pub fn price_at_most(
+    catalogue: &Catalogue,
+    terms: &Terms<'_>,
+    input: u64,
+    output: u64,
+    media: bool,
+) -> Result<Cost, Unpriced> {
+    const TEXT_IN: [Kind; 4] = [
+        Kind::Input,
+        Kind::CacheWrite5m,
+        Kind::CacheWrite1h,
+        Kind::CacheWrite12h,
+    ];
+    const MEDIA_IN: [Kind; 3] = [Kind::AudioIn, Kind::ImageIn, Kind::VideoIn];
+    const TEXT_OUT: [Kind; 2] = [Kind::Output, Kind::ReasoningOutput];
+    const MEDIA_OUT: [Kind; 3] = [Kind::AudioOut, Kind::ImageOut, Kind::VideoOut];
+    let model = catalogue
+        .resolve(terms.provider, terms.model)
+        .ok_or(Unpriced::UnknownModel)?;
+    let (tariff, _) = model.schedule()?.at(terms.at_unix_ms);
+    let ladder = wanted_services(terms)
+        .into_iter()
+        .find_map(|service| tariff.service(service))
+        .unwrap_or(&tariff.standard);
+    let (rates, _) = ladder.at(input);
+    let dearest = |kinds: &[Kind], media_kinds: &[Kind]| {
+        let media_kinds = if media { media_kinds } else { &[] };
+        let known = kinds.iter().chain(media_kinds);
+        known.filter_map(|kind| rates.get(*kind)).max()
+    };
+    let mut attos: i128 = 0;
+    for (tokens, rate, kind) in [
+        (input, dearest(&TEXT_IN, &MEDIA_IN), Kind::Input),
+        (output, dearest(&TEXT_OUT, &MEDIA_OUT), Kind::Output),
+    ] {
+        if tokens > 0 {
+            let rate = rate.ok_or(Unpriced::Tokens(kind))?;
+            attos = attos.saturating_add(i128::from(tokens).saturating_mul(i128::from(rate)));
+        }
+    }
+    if let Some(factor) = terms.region.and_then(|region| model.region_factor(region)) {
+        attos = factor.of(attos);
+    }
+    Ok(Cost::from_attos(attos))
+}
+
+/// The cost of usage whose price is not known, at prices per million tokens that somebody assumes. Cache reads and
+/// writes count like other input.
+pub fn at_flat_prices(usage: &Usage, input_per_million: Cost, output_per_million: Cost) -> Cost {
+    const MILLION: i128 = 1_000_000;
+    let part = |tokens: u64, price: Cost| {
+        i128::from(tokens).saturating_mul(price.attos()) / MILLION
+    };
+    Cost::from_attos(
+        part(usage.input, input_per_million)
+            .saturating_add(part(usage.output, output_per_million)),
+    )
+}
+
 fn served_model<'c>(
     catalogue: &'c Catalogue,
     terms: &Terms<'_>,

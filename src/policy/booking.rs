@@ -64,6 +64,27 @@ pub fn book(
     }
 }
 
+/// What a running answer has used as far as can be seen: the provider's figures, with the output at least what its bytes
+/// amount to; without figures the input is taken to be as expected.
+pub fn so_far(expected: &Usage, reading: &Reading) -> Usage {
+    let seen = estimate::output_tokens(reading.output_bytes);
+    match reading.total() {
+        Some(total) => Usage {
+            output: total.output.max(seen),
+            ..total
+        },
+        None => Usage {
+            output: seen,
+            ..*expected
+        },
+    }
+}
+
+/// The output for which a reservation grows when so much has been seen: half as much again.
+pub const fn room_ahead(output: u64) -> u64 {
+    output.saturating_add(output / 2).saturating_add(64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,16 +8,25 @@ use http::header::HeaderValue;
 use http::{HeaderName, Response};
 
 use super::answer::AnswerBody;
+use super::admit::Estimate;
 use super::book::{self, About};
 use super::gate::{Gate, Provider};
+use super::hold::Hold;
+use super::telling;
+use super::throttle::Reservation;
 use crate::config::settings::Settings;
+use crate::llm::estimate;
 use crate::llm::reading::Reading;
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Provenance, Usage};
 use crate::llm::wire::{Billing, Dialect, Endpoint};
-use crate::policy::booking::Reached;
+use crate::policy::booking::{self, Reached};
+use crate::policy::budget::Amounts;
+use crate::policy::budgets::{Ask, Outgrown};
 use crate::policy::session::DEFAULT_SESSION;
+use crate::policy::throttle::Level;
 use crate::refusal::Refusal;
 use crate::store::Entry;
+use crate::store::event::Event;
 use crate::store::record::{Outcome, Record};
 use crate::units::RequestId;
 use crate::upstream::SentMark;
@@ -38,7 +47,18 @@ pub(super) struct Account {
     endpoint: Endpoint,
     /// What names the fetched work, where the path does (a batch's results).
     fetched: Option<String>,
-    expected: Usage,
+    /// What it was taken to use before it was sent.
+    estimate: Estimate,
+    /// What it holds of its budgets.
+    reservation: Option<Reservation>,
+    /// What it has reserved.
+    reserved: Ask,
+    /// When so many bytes of output have been seen, the reservation is looked at again.
+    look_again_at_bytes: u64,
+    /// Whether the provider's own figure for the input has been held against the reservation.
+    input_seen: bool,
+    /// Tells whoever holds the client's connection that the request waits.
+    hold: Option<Arc<Hold>>,
     /// Set by the body when it begins to leave.
     sent: SentMark,
     /// The answer's head, once it has come: whether it is one that is billed.
@@ -64,7 +84,12 @@ impl Account {
             provider: None,
             endpoint: Endpoint::Other,
             fetched: None,
-            expected: Usage::default(),
+            estimate: Estimate::default(),
+            reservation: None,
+            reserved: Ask::default(),
+            look_again_at_bytes: 0,
+            input_seen: false,
+            hold: None,
             sent: SentMark::default(),
             answered: None,
             settled: false,
@@ -148,18 +173,96 @@ impl Account {
         self.added += since.elapsed();
     }
 
-    /// Puts the request into the journal with its estimate: from now on not even a crash loses it.
-    ///
-    /// # Errors
-    /// When the ledger cannot be written and the config says to refuse then.
-    pub(super) fn admit(&mut self, expected: Usage) -> Result<(), Refusal> {
-        self.expected = expected;
+    /// Notes what the request is taken to use: booked if nobody sees its answer.
+    pub(super) fn expects(&mut self, estimate: &Estimate) {
+        self.estimate = *estimate;
         let gate = Arc::clone(&self.gate);
         if let Some(place) = self.provider
             && self.endpoint.billing() == Billing::ByTokens
         {
-            book::estimate(&gate, &gate.providers[place], expected, self.record_mut());
+            let provider = &gate.providers[place];
+            book::estimate(&gate, provider, estimate.expected, self.record_mut());
         }
+    }
+
+    /// Takes over what was reserved for the request: from now on it is given back whatever way the request ends.
+    pub(super) fn holds(&mut self, reservation: Reservation, ask: Ask) {
+        let record = self.record_mut();
+        record.level = reservation.level;
+        record.reserved_tokens = ask.expected.fresh_tokens;
+        record.reserved_cost = Some(ask.expected.cost);
+        if let Some(denied) = &reservation.overruled {
+            record.flags.shadow = true;
+            record.decided_by = Some(denied.budget.name.clone());
+        }
+        self.reserved = ask;
+        self.look_again_at_bytes = estimate::bytes_of_output(self.estimate.expected.output);
+        self.reservation = Some(reservation);
+    }
+
+    /// Whoever holds the client's connection wants to know when the request has to wait.
+    pub(super) fn hold_with(&mut self, hold: &Arc<Hold>) {
+        self.hold = Some(Arc::clone(hold));
+    }
+
+    /// The request has to wait in line. `reads_events`: its client asked for server-sent events.
+    pub(super) fn waits(&mut self, level: Level, reads_events: bool) {
+        self.record_mut().level = level;
+        if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
+            hold.begin(self.record(), self.endpoint);
+        }
+    }
+
+    /// The request has waited in line.
+    pub(super) fn has_waited(&mut self, waited: Duration) {
+        self.record_mut().queued_us += micros(waited);
+    }
+
+    /// Looks whether a running answer has outgrown what was reserved for it; then the reservation grows.
+    ///
+    /// # Errors
+    /// A hard budget has no room for more: the answer must end here.
+    pub(super) fn follow(&mut self, reading: &Reading) -> Result<(), Outgrown> {
+        let input_news = !self.input_seen && reading.usage.is_some();
+        if self.reservation.is_none()
+            || (reading.output_bytes < self.look_again_at_bytes && !input_news)
+        {
+            return Ok(());
+        }
+        self.input_seen |= input_news;
+        let seen = booking::so_far(&self.estimate.expected, reading);
+        let gate = Arc::clone(&self.gate);
+        let Some(provider) = self.provider.map(|place| &gate.providers[place]) else {
+            return Ok(());
+        };
+        let ahead = Usage {
+            output: booking::room_ahead(seen.output).max(self.estimate.expected.output),
+            ..seen
+        };
+        let outgrown = seen.output > self.estimate.expected.output
+            || seen.fresh() > self.reserved.expected.fresh_tokens;
+        if outgrown {
+            let cost = book::cost_of(&gate, provider, self.record(), &ahead).unwrap_or_default();
+            let more = Amounts::of_request(&ahead, cost).max(&self.reserved.expected);
+            let ask = Ask {
+                expected: more,
+                worst: more.max(&self.reserved.worst),
+            };
+            if let Some(reservation) = &mut self.reservation {
+                reservation.grow(&ask)?;
+            }
+            self.reserved = ask;
+            self.estimate.expected.output = ahead.output;
+        }
+        self.look_again_at_bytes = estimate::bytes_of_output(ahead.output);
+        Ok(())
+    }
+
+    /// Puts the request into the journal with its estimate: from now on not even a crash loses it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written and the config says to refuse then.
+    pub(super) fn journal(&mut self) -> Result<(), Refusal> {
         let Place::Draft(record) = &mut self.place else {
             return Ok(());
         };
@@ -239,12 +342,18 @@ impl Account {
             Refusal::ClientGone => Outcome::ClientGone,
             _ => Outcome::Refused,
         };
-        self.settle(outcome, &Reading::default());
+        let now_ms = self.gate.clock.unix_ms();
+        let event = telling::refused(self.record_mut(), refusal, now_ms);
+        self.end(outcome, &Reading::default(), event);
         response
     }
 
     /// Ends the account: books what the request used, counts it, writes it down. Only the first call does anything.
     pub(super) fn settle(&mut self, outcome: Outcome, reading: &Reading) {
+        self.end(outcome, reading, None);
+    }
+
+    fn end(&mut self, outcome: Outcome, reading: &Reading, event: Option<Event>) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -264,11 +373,40 @@ impl Account {
         if let Some(error) = &reading.error {
             record.error = error.code.clone().or_else(|| error.kind.clone());
         }
+        // The moment that counts for the budgets' windows, now and when they are read back from the ledger.
+        record.finished_unix_ms = gate.clock.unix_ms();
         gate.metrics.ended(record, endpoint.as_str(), model);
         if reading.unreadable && endpoint.billing() != Billing::Free {
             gate.metrics.unreadable(&provider.settings.name);
         }
-        self.write(&gate);
+        let (used, at_ms) = (record.charges(), record.finished_unix_ms);
+        self.learn(&gate, model);
+        let reservation = self.reservation.take();
+        let overruled = reservation
+            .as_ref()
+            .and_then(|held| held.overruled.as_deref());
+        let mut events = telling::ended(self.record(), overruled);
+        events.extend(event);
+        self.write(&gate, &events);
+        if let Some(reservation) = reservation {
+            gate.metrics
+                .settled(self.reserved.expected.fresh_tokens, used.fresh_tokens);
+            reservation.settle(&used, at_ms);
+        }
+    }
+
+    /// Learns from what the provider reports of a whole answer what such requests use.
+    fn learn(&self, gate: &Gate, model: &str) {
+        let record = self.record();
+        if record.outcome != Outcome::Complete
+            || record.provenance != Provenance::Reported
+            || self.endpoint.billing() != Billing::ByTokens
+        {
+            return;
+        }
+        let caller = record.key.as_deref().unwrap_or_default();
+        gate.throttle
+            .learn(model, caller, self.estimate.input_by_size, &record.usage);
     }
 
     fn book<'g>(
@@ -277,7 +415,7 @@ impl Account {
         provider: &Provider,
         reading: &Reading,
     ) -> Option<&'g str> {
-        let (expected, fetched) = (self.expected, self.fetched.take());
+        let (expected, fetched) = (self.estimate.expected, self.fetched.take());
         let about = About {
             endpoint: self.endpoint,
             reached: self.reached(),
@@ -287,16 +425,16 @@ impl Account {
         book::book(gate, provider, &about, reading, self.record_mut())
     }
 
-    /// Writes the record for good.
-    fn write(&mut self, gate: &Gate) {
+    /// Writes the record for good, and what it leaves of events.
+    fn write(&mut self, gate: &Gate, events: &[Event]) {
         match &mut self.place {
-            Place::Journaled(entry) => entry.close(),
+            Place::Journaled(entry) => entry.close_with(events),
             Place::Draft(record) => {
                 // Refused before admission: it is kept all the same, now or when the disk takes it again.
                 let empty = Record::new(record.id);
                 gate.ledger
                     .entry_unopened(std::mem::replace(record, empty))
-                    .close();
+                    .close_with(events);
             }
         }
     }

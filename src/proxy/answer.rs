@@ -8,6 +8,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::hold::Held;
 use super::relay::Relay;
 
 /// What goes to the client.
@@ -17,6 +18,8 @@ pub enum AnswerBody {
     Own(Option<Bytes>),
     /// The provider's answer. Boxed, because it is large and most connections are idle.
     Relayed(Box<Relay>),
+    /// An answer that has begun while its request waits in line.
+    Held(Box<Held>),
 }
 
 impl AnswerBody {
@@ -56,6 +59,7 @@ impl Body for AnswerBody {
                     .map(|c| Ok(Frame::data(c))),
             ),
             Self::Relayed(relay) => Pin::new(relay.as_mut()).poll_frame(cx),
+            Self::Held(held) => held.poll_frame(cx),
         }
     }
 
@@ -63,6 +67,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(content) => content.as_ref().is_none_or(Bytes::is_empty),
             Self::Relayed(relay) => relay.is_end_stream(),
+            Self::Held(_) => false,
         }
     }
 
@@ -72,6 +77,7 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(content.as_ref().map_or(0, |c| c.len() as u64))
             }
             Self::Relayed(relay) => relay.size_hint(),
+            Self::Held(_) => SizeHint::default(),
         }
     }
 }

@@ -2,12 +2,14 @@
 //! `policy::booking`'s, prices are `llm::pricing`'s; here they meet the request.
 
 use super::gate::{Gate, Provider};
+use crate::config::settings::UnknownPrice;
 use crate::llm::pricing::{self, Terms};
 use crate::llm::reading::Reading;
 use crate::llm::usage::{Provenance, Usage};
 use crate::llm::wire::Endpoint;
 use crate::policy::booking::{self, Reached};
 use crate::store::record::{CostSource, Record};
+use crate::units::Cost;
 
 /// What is known of a request besides its answer.
 #[derive(Debug, Clone, Copy)]
@@ -125,14 +127,7 @@ fn write_down<'g>(
             .resolve(catalogue, model)
             .map(|model| &*model.id);
     }
-    let terms = Terms {
-        provider: catalogue,
-        model: record.requested_model.as_deref().unwrap_or_default(),
-        region: provider.settings.region.as_deref(),
-        at_unix_ms: record.id.unix_ms(),
-        ..Terms::default()
-    };
-    let priced = pricing::price_reading(&gate.catalogue, &terms, reading);
+    let priced = pricing::price_reading(&gate.catalogue, &terms(provider, record), reading);
     record.cost = priced.cost();
     record.table_cost = priced.table.ok();
     record.cost_source = match (priced.stated, &priced.table) {
@@ -145,8 +140,44 @@ fn write_down<'g>(
                 .or(record.requested_model.as_deref());
             gate.unknown_models
                 .say_once(&record.provider, model.unwrap_or("(none)"), *why);
-            CostSource::Unknown
+            record.cost = at_ceiling(gate, &usage);
+            match record.cost {
+                Some(_) => CostSource::Assumed,
+                None => CostSource::Unknown,
+            }
         }
     };
     priced.answer.model.map(|model| &*model.id)
+}
+
+/// What so much usage of the record's model costs by the table, or at the config's ceiling.
+pub(super) fn cost_of(
+    gate: &Gate,
+    provider: &Provider,
+    record: &Record,
+    usage: &Usage,
+) -> Option<Cost> {
+    let terms = terms(provider, record);
+    let table = pricing::price(&gate.catalogue, &terms, usage).cost.ok();
+    table.or_else(|| at_ceiling(gate, usage))
+}
+
+/// What so much usage costs at the config's ceiling prices, if unknown prices are assumed to be those.
+pub(super) fn at_ceiling(gate: &Gate, usage: &Usage) -> Option<Cost> {
+    match gate.settings.throttle.unknown_price {
+        UnknownPrice::Ceiling { input, output } => {
+            Some(pricing::at_flat_prices(usage, input, output))
+        }
+        UnknownPrice::Allow | UnknownPrice::Refuse => None,
+    }
+}
+
+fn terms<'a>(provider: &'a Provider, record: &'a Record) -> Terms<'a> {
+    Terms {
+        provider: &provider.settings.catalogue,
+        model: record.requested_model.as_deref().unwrap_or_default(),
+        region: provider.settings.region.as_deref(),
+        at_unix_ms: record.id.unix_ms(),
+        ..Terms::default()
+    }
 }

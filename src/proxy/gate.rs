@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::tasks::Tasks;
+use super::throttle::Throttle;
 use super::unknown_models::UnknownModels;
 use crate::clock::Clock;
 use crate::config::settings::{ProviderSettings, Settings};
@@ -35,6 +36,7 @@ pub struct Gate {
     ids: Ids,
     draining: CancellationToken,
     pub(super) unknown_models: UnknownModels,
+    pub(super) throttle: Throttle,
 }
 
 /// One provider: its settings and its connections.
@@ -83,7 +85,9 @@ impl Gate {
             })
             .collect::<Result<Vec<_>, TlsRootsError>>()?;
         let tasks_by_words = TaskDetector::new(&settings.classify.tasks)?;
+        let throttle = Throttle::new(&settings.throttle, &settings.budgets);
         Ok(Self {
+            throttle,
             settings,
             catalogue,
             ledger,

@@ -16,12 +16,18 @@ mod book;
 mod classify;
 mod gate;
 mod headers;
+mod hold;
 mod identify;
+mod line;
 mod parse;
+mod recall;
 mod relay;
 mod route;
 mod send;
+pub mod standing;
 mod tasks;
+mod telling;
+mod throttle;
 mod unknown_models;
 mod upgrade;
 
@@ -43,6 +49,19 @@ use crate::refusal::Refusal;
 pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<AnswerBody> {
     // Boxed, because it lives across every await of the path and would be moved at each.
     let mut account = Box::new(Account::open(&gate));
+    let Some(every) = gate.settings.throttle.queue.keep_alive else {
+        return path(gate, request, account).await;
+    };
+    let hold = Arc::default();
+    account.hold_with(&hold);
+    hold::company(hold, every, path(gate, request, account)).await
+}
+
+async fn path(
+    gate: Arc<Gate>,
+    request: Request<Incoming>,
+    mut account: Box<Account>,
+) -> Response<AnswerBody> {
     match serve(&gate, request, &mut account).await {
         Ok(served) => relay::relay(served, account),
         Err(refusal) => account.refuse(&refusal),
@@ -56,7 +75,7 @@ pub fn refuse_unread(gate: &Arc<Gate>, refusal: &Refusal) -> Response<AnswerBody
 
 /// The steps up to the head of the provider's answer.
 async fn serve(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     request: Request<Incoming>,
     account: &mut Account,
 ) -> Result<Served, Refusal> {
@@ -66,7 +85,9 @@ async fn serve(
     let asked = parse::understand(&call, peek.as_ref(), account);
     let caller = identify::identify(&call, &asked, account)?;
     let class = classify::classify(gate, &call, &asked, &caller, account)?;
-    admit::admit(&call, &asked, account)?;
+    account.add_own_time(started);
+    admit::admit(gate, &call, &asked, &caller, &class, account).await?;
+    let started = Instant::now();
     let route = route::route(gate, &call, &asked)?;
     account.add_own_time(started);
     let reply = send::send(gate, call, &route, account).await?;

@@ -73,7 +73,13 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
     if let Some(model) = &route.model {
         insert(headers, "x-tollgate-model", model);
     }
-    headers.insert("x-tollgate-attempts", account.record().attempts.into());
+    let record = account.record();
+    headers.insert(
+        "x-tollgate-level",
+        HeaderValue::from_static(record.level.as_str()),
+    );
+    headers.insert("x-tollgate-attempts", record.attempts.into());
+    headers.insert("x-tollgate-queued-ms", (record.queued_us / 1_000).into());
     account.add_own_time(head_at);
 
     if switching
@@ -247,6 +253,10 @@ impl Relay {
             .as_mut()
             .map_or(Progress::Running, |meter| meter.feed(&data));
         let last = self.inner.is_end_stream();
+        if let Some(meter) = &self.meter {
+            // The frame in hand is not passed on: what a hard budget has no room for is not delivered either.
+            self.account.follow(meter.reading())?;
+        }
         if progress == Progress::Terminal {
             self.ended(Outcome::Complete);
         } else if last {

@@ -23,6 +23,7 @@ mod request_properties;
 mod rig;
 mod simulate;
 mod streaming;
+mod throttle_path;
 mod tls;
 mod upgrade;
 mod wire;

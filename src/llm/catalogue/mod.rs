@@ -296,6 +296,12 @@ impl Catalogue {
         &self.models
     }
 
+    /// One name for all spellings of a model: the catalogue's, else as it was asked for.
+    pub fn one_name<'a>(&'a self, provider: &str, model: &'a str) -> &'a str {
+        self.resolve(provider, model)
+            .map_or(model, |known| &known.id)
+    }
+
     /// The model that a name means.
     ///
     /// With a `provider` (its name in the catalogue, known from where the request goes) only that provider's names

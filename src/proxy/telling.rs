@@ -1,0 +1,160 @@
+//! What becomes of decisions for people: events in the ledger, counts, lines in the log. Nothing is decided here.
+
+use std::time::Duration;
+
+use super::gate::Gate;
+use crate::policy::budget::ScopeKind;
+use crate::policy::budgets::{Changes, Denied};
+use crate::refusal::{BudgetRefusal, Refusal};
+use crate::store::event::{Event, EventKind, Unit};
+use crate::store::record::{Outcome, Record};
+
+/// A reservation is far off when it differs from the use by more than this factor …
+const FAR_OFF_FACTOR: u64 = 4;
+
+/// … and by more than so many tokens.
+const FAR_OFF_TOKENS: u64 = 10_000;
+
+/// Budgets have come to other levels.
+pub(super) fn levels_changed(gate: &Gate, changes: &Changes) {
+    for change in &changes.changes {
+        let (budget, scope) = (&change.budget, &change.scope);
+        gate.metrics.level_changed(&budget.name, change.to);
+        let session = (scope.kind == ScopeKind::Session).then(|| scope.name.clone());
+        gate.ledger.event(&Event {
+            session,
+            rule: Some(budget.name.clone()),
+            scope: Some(scope.to_string()),
+            unit: Some(Unit::of(budget.limit)),
+            level: Some(change.to),
+            from_level: Some(change.from),
+            settled: Some(change.filled),
+            limit: Some(change.limit),
+            ..Event::new(change.at_ms, EventKind::LevelChanged)
+        });
+        // The guide's alerts: going up is worth a warning, coming down is news.
+        let (from, to) = (change.from, change.to);
+        if to > from {
+            tracing::warn!(budget = %budget.name, %scope, %from, %to, "a budget's level rises");
+        } else {
+            tracing::info!(budget = %budget.name, %scope, %from, %to, "a budget's level falls");
+        }
+    }
+    if changes.dropped > 0 {
+        tracing::warn!(
+            dropped = changes.dropped,
+            "too many level changes at once; these are in no event"
+        );
+    }
+}
+
+/// An event about one request.
+fn about(record: &Record, at_ms: u64, kind: EventKind) -> Event {
+    Event {
+        session: Some(record.session.clone()),
+        key: record.key.clone(),
+        team: record.team.clone(),
+        priority: Some(record.priority),
+        request: Some(record.id),
+        model: record.requested_model.clone(),
+        level: Some(record.level),
+        waited_ms: record.queued_us / 1_000,
+        ..Event::new(at_ms, kind)
+    }
+}
+
+/// The events that a refusal leaves, written together with the request's record.
+pub(super) fn refused(record: &mut Record, refusal: &Refusal, now_ms: u64) -> Option<Event> {
+    match refusal {
+        Refusal::Budget(why) => {
+            record.level = why.level;
+            record.decided_by = Some(why.budget.name.clone());
+            Some(by_budget(record, why, now_ms))
+        }
+        Refusal::PolicyViolation { rule, .. } => {
+            record.decided_by = Some(rule.clone());
+            Some(Event {
+                rule: Some(rule.clone()),
+                ..about(record, now_ms, EventKind::PolicyViolation)
+            })
+        }
+        Refusal::UnknownPrice { .. } => {
+            record.decided_by = Some("throttle.unknown_price".to_owned());
+            Some(about(record, now_ms, EventKind::UnknownPrice))
+        }
+        _ => None,
+    }
+}
+
+fn by_budget(record: &Record, why: &BudgetRefusal, now_ms: u64) -> Event {
+    Event {
+        rule: Some(why.budget.name.clone()),
+        scope: Some(why.scope.clone()),
+        unit: Some(Unit::of(why.budget.limit)),
+        settled: Some(why.settled),
+        reserved: Some(why.reserved),
+        asked: Some(why.asked),
+        limit: Some(why.limit),
+        passes_at_unix_ms: why.passes_at_unix_ms.unwrap_or_default(),
+        waited_ms: why.waited.map_or(0, millis),
+        ..about(record, now_ms, EventKind::Refused)
+    }
+}
+
+/// The events that an ended request leaves, written together with its record.
+pub(super) fn ended(record: &Record, overruled: Option<&Denied>) -> Vec<Event> {
+    let now_ms = record.finished_unix_ms;
+    let mut events = Vec::new();
+    if let Some(denied) = overruled {
+        events.push(Event {
+            rule: Some(denied.budget.name.clone()),
+            scope: Some(denied.scope.clone()),
+            unit: Some(Unit::of(denied.budget.limit)),
+            settled: Some(denied.settled),
+            reserved: Some(denied.reserved),
+            asked: Some(denied.asked),
+            limit: Some(denied.limit),
+            shadow: true,
+            ..about(record, now_ms, EventKind::Refused)
+        });
+    }
+    if record.queued_us > 0 && record.outcome != Outcome::Refused {
+        events.push(about(record, now_ms, EventKind::Waited));
+    }
+    if record.flags.priority_capped {
+        events.push(about(record, now_ms, EventKind::PriorityCapped));
+    }
+    let (expected, actual) = (record.reserved_tokens, record.usage.fresh());
+    if is_far_off(expected, actual) {
+        events.push(Event {
+            expected_tokens: expected,
+            actual_tokens: actual,
+            expected_cost: record.reserved_cost,
+            actual_cost: record.cost,
+            ..about(record, now_ms, EventKind::EstimateOff)
+        });
+    }
+    events
+}
+
+fn is_far_off(expected: u64, actual: u64) -> bool {
+    let (less, more) = (expected.min(actual), expected.max(actual));
+    more - less > FAR_OFF_TOKENS && more / FAR_OFF_FACTOR > less
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_and_manifold_differences_are_far_off() {
+        assert!(!is_far_off(100, 5_000), "manifold, but small");
+        assert!(!is_far_off(100_000, 60_000), "large, but not manifold");
+        assert!(is_far_off(1_000, 50_000));
+        assert!(is_far_off(50_000, 0));
+    }
+}
