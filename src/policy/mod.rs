@@ -6,6 +6,8 @@
 
 pub mod booking;
 pub mod budget;
+pub mod budgets;
+pub mod calendar;
 pub mod explicit;
 pub mod learned;
 pub mod origin;
@@ -15,3 +17,4 @@ pub mod rules;
 pub mod session;
 pub mod task;
 pub mod throttle;
+pub mod window;
