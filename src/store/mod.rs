@@ -13,6 +13,7 @@
 
 pub mod answers;
 pub mod backend;
+mod codec;
 pub mod directory;
 pub mod entry;
 pub mod error;
