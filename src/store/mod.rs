@@ -12,6 +12,7 @@
 //! be rebuilt from its last checkpoint and the segments that are still there.
 
 pub mod answers;
+pub mod away;
 pub mod backend;
 mod codec;
 pub mod directory;
@@ -29,14 +30,17 @@ pub mod memory;
 pub mod opening;
 pub mod pack;
 pub mod query;
+pub mod recall;
 pub mod record;
 pub mod report;
 pub mod retention;
 mod safety;
 pub mod segment;
+mod shelf;
 mod shown;
 pub mod sled;
 pub mod sums;
+mod threads;
 
 #[cfg(test)]
 mod tests;
