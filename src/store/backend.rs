@@ -15,11 +15,21 @@ pub enum Table {
     Sums,
     /// Background answers that have been booked.
     Answers,
+    /// Throttle events, packed.
+    Events,
+    /// Counters of scopes that were put away, of this start and earlier ones.
+    Away,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 3] = [Table::Packs, Table::Sums, Table::Answers];
+    pub const ALL: [Table; 5] = [
+        Table::Packs,
+        Table::Sums,
+        Table::Answers,
+        Table::Events,
+        Table::Away,
+    ];
 
     /// Its name on disk.
     pub const fn as_str(self) -> &'static str {
@@ -27,6 +37,8 @@ impl Table {
             Table::Packs => "packs",
             Table::Sums => "sums",
             Table::Answers => "answers",
+            Table::Events => "events",
+            Table::Away => "away",
         }
     }
 }

@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
 
-/// The format that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The format that this program writes, and the newest that it reads. Format 2 has events in the journal, and costs at a
+/// ceiling price; a program that knows format 1 alone would take them for damage.
+pub const FORMAT: u32 = 2;
 
 const IDENTITY: &str = "ledger.json";
 const LOCK: &str = "lock";
@@ -50,6 +51,8 @@ pub struct Home {
     dir: PathBuf,
     /// Whether the directory held a ledger before.
     pub existed: bool,
+    /// Whether it says of itself which format this program writes.
+    is_current: bool,
     /// Whether this process wrote `running.json`.
     announced: bool,
     _lock: File,
@@ -74,14 +77,15 @@ impl Home {
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         make_dir(dir)?;
         refuse_strangers(dir)?;
-        let existed = read_identity(dir)?;
+        let format = read_format(dir)?;
         let lock = take_lock(dir)?;
         for part in [JOURNAL, STORE] {
             make_dir(&dir.join(part))?;
         }
         Ok(Self {
             dir: dir.to_path_buf(),
-            existed,
+            existed: format.is_some(),
+            is_current: format == Some(FORMAT),
             announced: false,
             _lock: lock,
         })
@@ -102,13 +106,13 @@ impl Home {
         self.dir.join(STORE)
     }
 
-    /// Marks a ledger that has been made as complete.
+    /// Marks a ledger that has been made as complete, and one of an older format as one of this.
     ///
     /// # Errors
     ///
     /// When the file cannot be written.
     pub fn complete(&self) -> Result<(), OpenError> {
-        if self.existed {
+        if self.is_current {
             return Ok(());
         }
         let identity = Identity {
@@ -187,12 +191,12 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Whether the directory says that it is a ledger, and one that this program can read.
-fn read_identity(dir: &Path) -> Result<bool, OpenError> {
+/// The format that the directory states, one that this program can read; `None` if it does not say that it is a ledger.
+fn read_format(dir: &Path) -> Result<Option<u32>, OpenError> {
     let path = dir.join(IDENTITY);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(OpenError::io("read", &path, error)),
     };
     let identity: Identity =
@@ -207,7 +211,7 @@ fn read_identity(dir: &Path) -> Result<bool, OpenError> {
             known: FORMAT,
         });
     }
-    Ok(true)
+    Ok(Some(identity.tollgate_ledger))
 }
 
 fn take_lock(dir: &Path) -> Result<File, OpenError> {
@@ -278,7 +282,7 @@ mod tests {
     fn foreign_newer_and_unreadable_directories_are_refused_and_left_alone() {
         for (name, content, expected) in [
             ("thesis.txt", "years of work", "is not a tollgate ledger"),
-            (IDENTITY, r#"{"tollgate_ledger":2}"#, "has format 2"),
+            (IDENTITY, r#"{"tollgate_ledger":3}"#, "has format 3"),
             (IDENTITY, "{", "ledger.json cannot be read"),
         ] {
             let folder = tempfile::tempdir().expect("a temporary folder");

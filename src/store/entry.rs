@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use super::event::Event;
 use super::frame::{self, Kind};
 use super::journal::{Journal, News};
 use super::record::{Outcome, Record};
@@ -14,10 +15,10 @@ thread_local! {
     static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_frame<T>(kind: Kind, record: &Record, use_it: impl FnOnce(&[u8]) -> T) -> T {
+/// Lends an empty buffer.
+fn with_buffer<T>(use_it: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     FRAME.with_borrow_mut(|bytes| {
         bytes.clear();
-        frame::encode(kind, record, bytes);
         use_it(bytes)
     })
 }
@@ -26,6 +27,16 @@ fn with_frame<T>(kind: Kind, record: &Record, use_it: impl FnOnce(&[u8]) -> T) -
 pub(super) struct Book {
     pub(super) journal: Arc<Journal>,
     pub(super) clock: WallClock,
+}
+
+impl Book {
+    /// Writes an event down; one that the disk does not take waits in memory, or is given up and counted.
+    pub(super) fn event(&self, event: &Event) {
+        with_buffer(|bytes| {
+            frame::encode(Kind::Event, event.clamped().as_ref(), bytes);
+            self.journal.append_event(bytes);
+        });
+    }
 }
 
 /// A request's place in the ledger. Change the record through it; `close` or dropping it writes the record for good.
@@ -42,7 +53,8 @@ impl Entry {
     /// Writes that a request begins, with its estimate.
     pub(super) fn begin(book: &Arc<Book>, mut record: Record) -> Result<Self, LedgerFailure> {
         frame::clamp(&mut record);
-        let written = with_frame(Kind::Open, &record, |bytes| {
+        let written = with_buffer(|bytes| {
+            frame::encode(Kind::Open, &record, bytes);
             book.journal.append(bytes, News::Yes)
         });
         match written {
@@ -69,6 +81,12 @@ impl Entry {
     /// Writes the record as it stands: one write to the journal (and an fsync if the sync interval is zero). After it
     /// returns, the end of the process loses nothing. Later calls and changes have no effect.
     pub fn close(&mut self) {
+        self.close_with(&[]);
+    }
+
+    /// As `close`, together with the events that belong to the ending: all in one write, so that a refusal costs no more
+    /// than a pass. If the entry is closed already, the events are not written either.
+    pub fn close_with(&mut self, events: &[Event]) {
         let Some(book) = self.book.take() else { return };
         if self.record.outcome == Outcome::Open {
             self.record.outcome = Outcome::ClientGone;
@@ -77,7 +95,11 @@ impl Entry {
             self.record.finished_unix_ms = (book.clock)();
         }
         frame::clamp(&mut self.record);
-        with_frame(Kind::Close, &self.record, |bytes| {
+        with_buffer(|bytes| {
+            frame::encode(Kind::Close, &self.record, bytes);
+            for event in events {
+                frame::encode(Kind::Event, event.clamped().as_ref(), bytes);
+            }
             book.journal.append_close(bytes);
         });
     }

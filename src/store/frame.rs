@@ -1,21 +1,24 @@
 //! One frame of the journal: checksum, length, kind, payload. Pure functions over bytes.
 //!
-//! A frame is `crc32 (4, little-endian) · payload length (4, little-endian) · kind (1) · payload (CBOR record)`; the
-//! checksum covers all that follows it. Kinds are odd bytes, so that after damage the next frame is found again by
+//! A frame is `crc32 (4, little-endian) · payload length (4, little-endian) · kind (1) · payload (CBOR record or
+//! event)`; the checksum covers all that follows it. Kinds are odd bytes, so that after damage the next frame is found again by
 //! looking for a kind whose length and checksum fit.
 
 use std::ops::Range;
 
+use super::event::Event;
 use super::record::{self, Record};
 use crate::units::RequestId;
 
-/// What a frame says of its record.
+/// What a frame says of its payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The request runs; the record holds its estimate.
     Open,
     /// The request has ended; the record is final.
     Close,
+    /// A throttle event.
+    Event,
 }
 
 impl Kind {
@@ -23,6 +26,7 @@ impl Kind {
         match self {
             Kind::Open => 0xA5,
             Kind::Close => 0xC7,
+            Kind::Event => 0xD9,
         }
     }
 
@@ -30,6 +34,7 @@ impl Kind {
         match byte {
             0xA5 => Some(Kind::Open),
             0xC7 => Some(Kind::Close),
+            0xD9 => Some(Kind::Event),
             _ => None,
         }
     }
@@ -38,10 +43,10 @@ impl Kind {
 /// Bytes before the payload.
 const HEAD: usize = 9;
 
-/// Longest payload. Records are clamped far below it (see `clamp`), so a longer one is damage.
+/// Longest payload. Records and events are clamped far below it (see `clamp`), so a longer one is damage.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
-/// Longest text in a record, in bytes: twelve of them and the numbers stay below the 4 KiB of a pack.
+/// Longest text in a record, in bytes: fourteen of them and the numbers stay below the 4 KiB of a pack.
 const MAX_TEXT: usize = 256;
 
 /// Cuts texts that are too long, so that one record always fits a pack. Names are bounded where they enter; this is
@@ -58,6 +63,7 @@ pub fn clamp(record: &mut Record) {
         &mut record.error,
         &mut record.service_tier,
         &mut record.answer_id,
+        &mut record.decided_by,
     ];
     let plain = [
         &mut record.session,
@@ -72,11 +78,11 @@ pub fn clamp(record: &mut Record) {
 }
 
 /// Appends one frame to `into`.
-pub fn encode(kind: Kind, record: &Record, into: &mut Vec<u8>) {
+pub fn encode(kind: Kind, payload: &impl minicbor::Encode<()>, into: &mut Vec<u8>) {
     let start = into.len();
     into.extend_from_slice(&[0; HEAD]);
     into[start + 8] = kind.byte();
-    minicbor::encode(record, &mut *into).expect("encoding into memory cannot fail");
+    minicbor::encode(payload, &mut *into).expect("encoding into memory cannot fail");
     seal(into, start);
 }
 
@@ -115,6 +121,8 @@ pub enum Found {
     Open(RequestId),
     /// A request has ended.
     Close(Box<Record>),
+    /// Something happened.
+    Event(Box<Event>),
 }
 
 impl Found {
@@ -124,6 +132,9 @@ impl Found {
             Kind::Close => minicbor::decode(payload)
                 .ok()
                 .map(|record| Found::Close(Box::new(record))),
+            Kind::Event => minicbor::decode(payload)
+                .ok()
+                .map(|event| Found::Event(Box::new(event))),
         }
     }
 }
@@ -155,6 +166,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::event::EventKind;
+    use crate::units::Cost;
 
     fn journal(count: u64) -> (Vec<u8>, Vec<usize>) {
         let mut bytes = Vec::new();
@@ -186,6 +199,97 @@ mod tests {
         clamp(&mut record);
         assert_eq!(record.session, "x".repeat(MAX_TEXT - 1));
         assert_eq!(record.model.map(|model| model.len()), Some(MAX_TEXT));
+    }
+
+    #[test]
+    fn the_fullest_record_fits_a_pack() {
+        let text = || "x".repeat(5000);
+        let mut record = Record::new(RequestId(u128::MAX));
+        for plain in [
+            &mut record.session,
+            &mut record.provider,
+            &mut record.endpoint,
+        ] {
+            *plain = text();
+        }
+        for optional in [
+            &mut record.agent,
+            &mut record.key,
+            &mut record.team,
+            &mut record.phase,
+            &mut record.task,
+            &mut record.requested_model,
+            &mut record.model,
+            &mut record.error,
+            &mut record.service_tier,
+            &mut record.answer_id,
+            &mut record.decided_by,
+        ] {
+            *optional = Some(text());
+        }
+        for cost in [
+            &mut record.cost,
+            &mut record.table_cost,
+            &mut record.reserved_cost,
+        ] {
+            *cost = Some(Cost::from_attos(i128::MAX));
+        }
+        for number in [
+            &mut record.finished_unix_ms,
+            &mut record.queued_us,
+            &mut record.added_us,
+            &mut record.first_byte_us,
+            &mut record.total_us,
+            &mut record.request_bytes,
+            &mut record.response_bytes,
+            &mut record.reserved_tokens,
+            &mut record.usage.input,
+            &mut record.usage.cached_read,
+            &mut record.usage.cache_write,
+            &mut record.usage.output,
+            &mut record.usage.reasoning,
+            &mut record.usage.audio_in,
+        ] {
+            *number = u64::MAX;
+        }
+        record.depth = Some(u32::MAX);
+        record.attempts = u32::MAX;
+        clamp(&mut record);
+        let bytes = minicbor::to_vec(&record).expect("encoding into memory cannot fail");
+        assert!(bytes.len() <= 4096, "{} bytes", bytes.len());
+    }
+
+    #[test]
+    fn events_stand_between_records_and_damage_in_one_costs_it_alone() {
+        let (mut bytes, _) = journal(1);
+        let start = bytes.len();
+        let event = Event::new(EventKind::Refused, 7);
+        encode(Kind::Event, &event, &mut bytes);
+        let end = bytes.len();
+        bytes.extend_from_slice(&journal(1).0);
+        let kinds = |bytes: &[u8]| {
+            let mut kinds = Vec::new();
+            let damage = walk(bytes, |found, _| {
+                kinds.push(match found {
+                    Found::Event(found) => {
+                        assert_eq!(*found, event);
+                        'e'
+                    }
+                    Found::Open(_) | Found::Close(_) => 'r',
+                });
+            });
+            (kinds, damage)
+        };
+        assert_eq!(kinds(&bytes), (vec!['r', 'e', 'r'], Vec::new()));
+        for place in start..end {
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 0x20;
+            assert_eq!(
+                kinds(&flipped),
+                (vec!['r', 'r'], std::iter::once(start..end).collect()),
+                "flipped at {place}"
+            );
+        }
     }
 
     proptest! {

@@ -1,7 +1,8 @@
 //! The request path's half of the ledger: append a frame to the active segment with one write, and nothing else.
 //!
 //! A frame that the disk did not take whole is cut away again before the next one, so that a full disk never makes
-//! later frames unreadable. Closing frames that could not be written wait in memory, bounded, and are tried again.
+//! later frames unreadable. Closing frames and events that could not be written wait in memory, bounded, and are tried
+//! again.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,8 +12,11 @@ use std::time::Duration;
 
 use super::segment::{HEADER, SegmentDir, SegmentFile, SegmentMaker};
 
-/// Closing frames kept in memory while the disk takes none: about 2 MiB.
+/// Closing frames kept in memory while the disk takes none: about 2 MiB, twice that with their events.
 const MAX_LATE: usize = 8192;
+
+/// Events by themselves kept likewise. They have their own bound, so that they never take the place of a request.
+const MAX_LATE_EVENTS: usize = 1024;
 
 /// Whether a frame brings news, or repeats an open frame so that its old segment can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,11 @@ struct Active {
     late: VecDeque<Vec<u8>>,
     /// Closing frames that were given up; on the next start these requests are found as interrupted.
     lost: u64,
-    /// What the disk said last, until it takes a frame again.
-    /// Why the last write failed.
+    /// Events that wait for the disk.
+    late_events: VecDeque<Vec<u8>>,
+    /// Events that were given up.
+    lost_events: u64,
+    /// Why the last write failed, until the disk takes a frame again.
     failure: Option<String>,
     /// Why the last sync failed.
     sync_failure: Option<String>,
@@ -54,6 +61,8 @@ pub struct JournalHealth {
     pub late: usize,
     /// Ended requests whose exact figures were given up.
     pub lost: u64,
+    /// Events that were given up.
+    pub lost_events: u64,
 }
 
 /// The journal. Shared by all requests, the sync thread and the ledger thread.
@@ -128,6 +137,8 @@ impl Journal {
                 dirty: false,
                 late: VecDeque::new(),
                 lost: 0,
+                late_events: VecDeque::new(),
+                lost_events: 0,
                 failure: None,
                 sync_failure: None,
             }),
@@ -165,7 +176,26 @@ impl Journal {
         Ok(())
     }
 
-    /// Appends a closing frame; if the disk does not take it, keeps it for later.
+    /// Appends an event's frame; if the disk does not take it, keeps it for later. While the store is too far behind,
+    /// events are given up: the journal has room for requests alone then.
+    pub fn append_event(&self, frame: &[u8]) {
+        let mut active = self.active();
+        if self.stalled.load(Ordering::Relaxed) {
+            active.lost_events += 1;
+            return;
+        }
+        match active.write(frame) {
+            Ok(()) => active.news = true,
+            Err(_) if active.late_events.len() < MAX_LATE_EVENTS => {
+                active.late_events.push_back(frame.to_vec());
+            }
+            Err(_) => active.lost_events += 1,
+        }
+        self.mark_dirty(active);
+    }
+
+    /// Appends a closing frame, and those of the events that belong to it; if the disk does not take them, keeps them for
+    /// later.
     pub fn append_close(&self, frame: &[u8]) {
         let mut active = self.active();
         if active.write(frame).is_err() {
@@ -199,16 +229,17 @@ impl Journal {
         }
     }
 
-    /// Writes the closing frames that wait in memory, as far as the disk takes them.
+    /// Writes the frames that wait in memory, as far as the disk takes them: ended requests first.
     pub fn write_late(&self) {
         loop {
             let mut active = self.active();
-            let Some(frame) = active.late.pop_front() else {
-                return;
-            };
+            let next = active.late.front().or(active.late_events.front());
+            let Some(frame) = next.cloned() else { return };
             if active.write(&frame).is_err() {
-                active.late.push_front(frame);
                 return;
+            }
+            if active.late.pop_front().is_none() {
+                active.late_events.pop_front();
             }
             active.news = true;
             active.dirty = true;
@@ -306,6 +337,7 @@ impl Journal {
                 .or_else(|| active.sync_failure.clone()),
             late: active.late.len(),
             lost: active.lost,
+            lost_events: active.lost_events,
         }
     }
 
@@ -319,6 +351,7 @@ impl Journal {
             let waiting = self.written.wait_while(active, |active| {
                 !active.dirty
                     && active.late.is_empty()
+                    && active.late_events.is_empty()
                     && active.failure.is_none()
                     && !self.stopping.load(Ordering::Relaxed)
             });
@@ -360,6 +393,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::store::event::{Event, EventKind};
     use crate::store::frame::{self, Found, Kind};
     use crate::store::record::Record;
     use crate::units::RequestId;
@@ -414,6 +448,7 @@ mod tests {
         let damage = frame::walk(&segment.frames, |found, _| match found {
             Found::Open(id) => ids.push(id.0),
             Found::Close(record) => ids.push(record.id.0),
+            Found::Event(event) => ids.push(u128::from(event.at_unix_ms)),
         });
         (ids, damage.len())
     }
@@ -452,6 +487,37 @@ mod tests {
         assert_eq!(journal.health(), JournalHealth::default());
     }
 
+    fn event(number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let event = Event::new(EventKind::Refused, number);
+        frame::encode(Kind::Event, &event, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn events_wait_for_a_full_disk_behind_ended_requests_and_never_in_their_place() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let dir = SegmentDir::new(folder.path().to_path_buf());
+        let room = Arc::<AtomicUsize>::default();
+        let disk = SmallDisk {
+            dir: dir.clone(),
+            room: Arc::clone(&room),
+        };
+        let journal = Journal::start(dir.clone(), Box::new(disk), 1, false).expect("room enough");
+        for number in 0..MAX_LATE_EVENTS as u64 + 2 {
+            journal.append_event(&event(1000 + number));
+        }
+        journal.append_close(&closing(1));
+        let health = journal.health();
+        assert_eq!((health.late, health.lost, health.lost_events), (1, 0, 2));
+        room.store(1 << 20, Ordering::Relaxed);
+        journal.write_late();
+        let (ids, damage) = ids(&dir);
+        assert_eq!((ids.len(), damage), (1 + MAX_LATE_EVENTS, 0));
+        assert_eq!(ids[..3], [1, 1000, 1001]);
+        assert!(journal.health().failure.is_none());
+    }
+
     #[test]
     fn what_waits_in_memory_is_bounded_and_what_is_given_up_is_counted() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -477,7 +543,9 @@ mod tests {
         journal.set_stalled(true);
         assert!(journal.append(&closing(1), News::Yes).is_err());
         journal.append_close(&closing(2));
+        journal.append_event(&event(9));
         assert_eq!(ids(&dir), (vec![2], 0));
+        assert_eq!(journal.health().lost_events, 1);
         journal.set_stalled(false);
         assert!(journal.append(&closing(3), News::Yes).is_ok());
     }

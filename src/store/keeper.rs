@@ -1,24 +1,17 @@
 //! The ledger thread's work: takes sealed segments over into the store, and lets them go once that is durable.
 //!
-//! Two marks make it exact, each changed in the same batch as what it counts: the packs' mark (segment and number of
-//! records packed) with every group of packs, the sums' mark (last segment applied) with the sums. Whatever the store
-//! forgets in a crash is redone from segments that are still there, and nothing is done twice.
+//! What fails is tried again later; until then the journal keeps everything.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::answers::{self, BookedAnswers, REMEMBER_MS};
-use super::backend::{Change, Order, Store, StoreFactory, Table};
+use super::answers::{BookedAnswers, REMEMBER_MS};
+use super::away::Away;
+use super::backend::{Order, StoreFactory, Table};
 use super::error::StoreError;
-use super::frame::{self, Found, Kind};
+use super::frame::{self, Kind};
 use super::journal::{Journal, News};
-use super::pack::{self, Pack, Packer, PacksMark};
-use super::sums::{self, Group, PendingSums, Sum, SumsMark};
+use super::shelf::{self, Shelf};
 use super::{WallClock, retention::Limits};
-use crate::units::RequestId;
-
-/// Packs written in one batch: half a MiB.
-const BATCH_PACKS: usize = 512;
 
 /// A segment of this size is sealed at once, without waiting for its second to pass.
 pub const LARGE_SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
@@ -34,21 +27,6 @@ const SNAPSHOT_AFTER_BYTES: u64 = 8 * 1024 * 1024;
 /// What the journal may hold while the store takes nothing; then new requests are refused.
 const BACKLOG_BYTES: u64 = 512 * 1024 * 1024;
 
-/// The store, and what is known of it.
-pub(super) struct Shelf {
-    pub(super) store: Box<dyn Store>,
-    pub(super) packs: PacksMark,
-    pub(super) sums: SumsMark,
-    /// Sums of imported segments that are not in the store yet.
-    pub(super) pending: PendingSums,
-    /// The last segment taken over.
-    imported: u64,
-    /// Requests that were open at the end of `imported`: their frames, to be repeated before their segment goes.
-    opens: HashMap<RequestId, Vec<u8>>,
-    /// Bytes of packs written since the store was opened.
-    written: u64,
-}
-
 /// The answers that have been booked, shared with the request path.
 pub type SharedAnswers = Arc<Mutex<BookedAnswers>>;
 
@@ -59,202 +37,9 @@ pub struct Keeper {
     pub(super) clock: WallClock,
     pub(super) limits: Limits,
     answers: SharedAnswers,
+    pub(super) away: Away,
     /// The store, or why there is none now.
     shelf: Result<Shelf, StoreError>,
-}
-
-/// Reads the marks of a store that has just been opened.
-pub(super) fn load(store: Box<dyn Store>) -> Result<Shelf, StoreError> {
-    let damaged =
-        |error: minicbor::decode::Error| StoreError::Damaged(format!("a mark is damaged: {error}"));
-    let read = |table, key| store.get(table, key);
-    let packs: PacksMark = match read(Table::Packs, pack::MARK_KEY)? {
-        Some(bytes) => minicbor::decode(&bytes).map_err(damaged)?,
-        None => PacksMark::default(),
-    };
-    let sums: SumsMark = match read(Table::Sums, sums::MARK_KEY)? {
-        Some(bytes) => minicbor::decode(&bytes).map_err(damaged)?,
-        None => SumsMark::default(),
-    };
-    if packs.segment < sums.applied {
-        return Err(StoreError::Damaged(format!(
-            "its sums reach segment {} but its records only {}",
-            sums.applied, packs.segment
-        )));
-    }
-    Ok(Shelf {
-        store,
-        packs,
-        sums,
-        pending: PendingSums::new(),
-        imported: sums.applied,
-        opens: HashMap::new(),
-        written: 0,
-    })
-}
-
-/// Tells a store that has lost what it had: the segments behind its mark must still be there.
-pub(super) fn check_continuity(applied: u64, oldest_segment: u64) -> Result<(), StoreError> {
-    if oldest_segment > applied + 1 {
-        let what = if applied == 0 {
-            "came up empty".to_owned()
-        } else {
-            format!("reaches only segment {applied}")
-        };
-        return Err(StoreError::Damaged(format!(
-            "it {what}, but the journal goes on at segment {oldest_segment}"
-        )));
-    }
-    Ok(())
-}
-
-impl Shelf {
-    /// The last segment whose records are in the sums for good.
-    pub(super) fn applied(&self) -> u64 {
-        self.sums.applied
-    }
-
-    fn import(
-        &mut self,
-        journal: &Journal,
-        number: u64,
-        answers: &SharedAnswers,
-    ) -> Result<(), StoreError> {
-        let segment = journal
-            .dir()
-            .read(number)
-            .map_err(|error| StoreError::io(&format!("read segment {number}"), &error))?;
-        let packed = match self.packs.segment.cmp(&number) {
-            std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => self.packs.records,
-            std::cmp::Ordering::Greater => u64::MAX,
-        };
-        let mut packer = Packer::new(number, packed);
-        let mut packs = Vec::new();
-        let mut booked = Vec::new();
-        let mut sums = PendingSums::new();
-        let mut closed = HashSet::new();
-        let mut seen = 0_u64;
-        let opens = &mut self.opens;
-        frame::walk(&segment.frames, |found, payload| {
-            let record = match found {
-                // A repeated open frame may stand behind the closing one of the same segment.
-                Found::Open(id) if closed.contains(&id) => return,
-                Found::Open(id) => {
-                    opens.insert(id, payload.to_vec());
-                    return;
-                }
-                Found::Close(record) => record,
-            };
-            closed.insert(record.id);
-            opens.remove(&record.id);
-            sums.entry(Group::of(&record))
-                .or_default()
-                .add(&Sum::of(&record));
-            booked.extend(answers::key_of(&record));
-            seen += 1;
-            if seen > packed {
-                packs.extend(packer.add(record.finished_unix_ms, payload));
-            }
-        });
-        packs.extend(packer.finish());
-        self.remember(booked, answers)?;
-        self.put_packs(number, &packs)?;
-        for (group, sum) in sums {
-            self.pending.entry(group).or_default().add(&sum);
-        }
-        self.imported = number;
-        Ok(())
-    }
-
-    fn remember(
-        &mut self,
-        booked: Vec<Vec<u8>>,
-        answers: &SharedAnswers,
-    ) -> Result<(), StoreError> {
-        if booked.is_empty() {
-            return Ok(());
-        }
-        {
-            let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            booked.iter().for_each(|key| answers.remember(key));
-        }
-        let puts = booked.into_iter();
-        let puts = puts.map(|key| Change::Put(key, Vec::new())).collect();
-        self.store.apply(Table::Answers, puts)
-    }
-
-    fn put_packs(&mut self, number: u64, packs: &[Pack]) -> Result<(), StoreError> {
-        for group in packs.chunks(BATCH_PACKS) {
-            let mut mark = self.packs;
-            mark.segment = number;
-            let mut changes = Vec::with_capacity(group.len() + 1);
-            for pack in group {
-                mark.records = pack.records;
-                mark.packs += 1;
-                mark.bytes += (pack.key.len() + pack.value.len()) as u64;
-                changes.push(Change::Put(pack.key.clone(), pack.value.clone()));
-            }
-            self.written += mark.bytes - self.packs.bytes;
-            self.apply_packs(mark, changes)?;
-        }
-        if self.packs.segment < number {
-            // A segment without records leaves its mark too, so that the two marks can be compared.
-            let mark = PacksMark {
-                segment: number,
-                records: 0,
-                ..self.packs
-            };
-            self.apply_packs(mark, Vec::new())?;
-        }
-        Ok(())
-    }
-
-    /// Changes packs and their mark at once.
-    pub(super) fn apply_packs(
-        &mut self,
-        mark: PacksMark,
-        mut changes: Vec<Change>,
-    ) -> Result<(), StoreError> {
-        let bytes = minicbor::to_vec(mark).expect("encoding into memory cannot fail");
-        changes.push(Change::Put(pack::MARK_KEY.to_vec(), bytes));
-        self.store.apply(Table::Packs, changes)?;
-        self.packs = mark;
-        Ok(())
-    }
-
-    /// Changes sums and their mark at once.
-    pub(super) fn apply_sums(
-        &mut self,
-        mark: SumsMark,
-        mut changes: Vec<Change>,
-    ) -> Result<(), StoreError> {
-        let bytes = minicbor::to_vec(mark).expect("encoding into memory cannot fail");
-        changes.push(Change::Put(sums::MARK_KEY.to_vec(), bytes));
-        self.store.apply(Table::Sums, changes)?;
-        self.sums = mark;
-        Ok(())
-    }
-
-    fn apply_pending(&mut self) -> Result<(), StoreError> {
-        let mut mark = self.sums;
-        let mut changes = Vec::with_capacity(self.pending.len() + 1);
-        for (group, sum) in &self.pending {
-            let key = group.key();
-            let mut whole = *sum;
-            if let Some(stored) = self.store.get(Table::Sums, &key)? {
-                whole.add(&sums::decode(&stored)?.1);
-                mark.bytes = mark.bytes.saturating_sub((key.len() + stored.len()) as u64);
-            }
-            let value = sums::encode(group, &whole);
-            mark.bytes += (key.len() + value.len()) as u64;
-            changes.push(Change::Put(key, value));
-        }
-        mark.applied = self.imported;
-        self.apply_sums(mark, changes)?;
-        self.pending.clear();
-        Ok(())
-    }
 }
 
 impl Keeper {
@@ -264,6 +49,7 @@ impl Keeper {
         clock: WallClock,
         limits: Limits,
         answers: SharedAnswers,
+        away: Away,
         shelf: Shelf,
     ) -> Self {
         Self {
@@ -272,26 +58,27 @@ impl Keeper {
             clock,
             limits,
             answers,
+            away,
             shelf: Ok(shelf),
         }
     }
 
-    /// The store, opened anew if it failed before.
-    fn shelf(&mut self) -> Result<&mut Shelf, StoreError> {
-        if self.shelf.is_err() {
-            self.shelf = (self.factory)().and_then(load).and_then(|mut shelf| {
+    /// Opens the store anew if it failed before.
+    fn open_shelf(&mut self) {
+        if self.shelf.is_ok() {
+            return;
+        }
+        self.shelf = (self.factory)()
+            .and_then(shelf::load)
+            .and_then(|mut shelf| {
                 let segments = self.journal.dir().list();
                 let segments =
                     segments.map_err(|error| StoreError::io("list the journal", &error))?;
-                check_continuity(
-                    shelf.applied(),
-                    segments.first().copied().unwrap_or(u64::MAX),
-                )?;
+                let oldest = segments.first().copied().unwrap_or(u64::MAX);
+                shelf::check_continuity(shelf.applied(), oldest)?;
                 shelf.store.accept()?;
                 Ok(shelf)
             });
-        }
-        self.shelf.as_mut().map_err(|error| error.clone())
     }
 
     /// Runs `work` on the store. If it fails, the store is dropped (it may be in any state) and opened anew the next
@@ -300,7 +87,17 @@ impl Keeper {
         &mut self,
         work: impl FnOnce(&mut Shelf) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let result = work(self.shelf()?);
+        self.with_shelf_and_away(|shelf, _| work(shelf))
+    }
+
+    /// The same, with what was put away, which no failure of the store touches.
+    pub(super) fn with_shelf_and_away<T>(
+        &mut self,
+        work: impl FnOnce(&mut Shelf, &mut Away) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.open_shelf();
+        let shelf = self.shelf.as_mut().map_err(|error| error.clone())?;
+        let result = work(shelf, &mut self.away);
         if let Err(error) = &result {
             self.shelf = Err(error.clone());
         }
@@ -315,7 +112,8 @@ impl Keeper {
     pub fn take_over(&mut self) -> Result<(), StoreError> {
         let journal = Arc::clone(&self.journal);
         let answers = Arc::clone(&self.answers);
-        let store_works = self.shelf().map(|_| ());
+        self.open_shelf();
+        let store_works = self.shelf.as_ref().map(|_| ()).map_err(Clone::clone);
         // Without a store, segments are not sealed every second: they would pile up.
         if store_works.is_ok() || journal.active_bytes() > LARGE_SEGMENT_BYTES {
             // A disk that has no room for another segment may have room in this one: the journal tells by itself.
@@ -341,9 +139,9 @@ impl Keeper {
         segments.into_iter().map(|number| dir.size(number)).sum()
     }
 
-    /// Whether something was taken over that is not in the sums for good.
+    /// Whether something was taken over, or put away, that is not in the store for good.
     pub fn has_unsaved(&self) -> bool {
-        self.unsaved_segments() > 0
+        self.unsaved_segments() > 0 || self.away.has_fresh()
     }
 
     fn unsaved_segments(&self) -> u64 {
@@ -353,21 +151,24 @@ impl Keeper {
 
     /// Whether a checkpoint should not wait for its time.
     pub fn is_full(&self) -> bool {
-        self.unsaved_segments() >= MAX_PENDING_SEGMENTS
-            || self
-                .shelf
-                .as_ref()
-                .is_ok_and(|shelf| shelf.pending.len() > MAX_PENDING_SUMS)
+        // While the store fails nothing is, or it would be tried without a pause.
+        self.shelf.as_ref().is_ok_and(|shelf| {
+            self.unsaved_segments() >= MAX_PENDING_SEGMENTS
+                || shelf.pending.len() > MAX_PENDING_SUMS
+                || self.away.is_full()
+        })
     }
 
-    /// Brings the sums into the store, makes all of it durable, and deletes the segments that it holds.
+    /// Brings the sums and what was put away into the store, makes all of it durable, and deletes the segments that it
+    /// holds.
     ///
     /// # Errors
     ///
     /// When the store or the journal fails. The segments stay.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
         let journal = Arc::clone(&self.journal);
-        self.with_shelf(|shelf| save(shelf, &journal))
+        let now = (self.clock)();
+        self.with_shelf_and_away(|shelf, away| save(shelf, away, &journal, now))
     }
 
     /// Lets the store go, so that the next start finds it quickly.
@@ -402,8 +203,20 @@ impl Keeper {
     }
 }
 
-fn save(shelf: &mut Shelf, journal: &Journal) -> Result<(), StoreError> {
-    if shelf.imported == shelf.sums.applied {
+fn save(
+    shelf: &mut Shelf,
+    away: &mut Away,
+    journal: &Journal,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    let taken_over = shelf.imported > shelf.applied();
+    if !taken_over && !away.has_fresh() {
+        return Ok(());
+    }
+    away.write(&mut *shelf.store, now_ms)?;
+    if !taken_over {
+        shelf.store.sync()?;
+        away.written();
         return Ok(());
     }
     let failed = |error| StoreError::io("write the journal", &error);
@@ -416,9 +229,10 @@ fn save(shelf: &mut Shelf, journal: &Journal) -> Result<(), StoreError> {
     if !shelf.opens.is_empty() {
         journal.sync().map_err(failed)?;
     }
-    let done = shelf.sums.applied + 1..=shelf.imported;
+    let done = shelf.applied() + 1..=shelf.imported;
     shelf.apply_pending()?;
     shelf.store.sync()?;
+    away.written();
     for number in done {
         let removed = journal.dir().remove(number);
         removed.map_err(|error| StoreError::io("delete a segment", &error))?;

@@ -4,42 +4,31 @@
 //! for more than a second, and a power cut must not cost more than the sync interval.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::away::{self, PutAway, Waiting};
 use super::backend::{Store, StoreFactory};
 use super::directory::Home;
 use super::entry::Book;
-use super::journal::{Journal, JournalHealth};
-use super::keeper::{Keeper, LARGE_SEGMENT_BYTES, SharedAnswers};
+use super::event::Event;
+use super::event_query::EventQuery;
+use super::journal::JournalHealth;
+use super::keeper::SharedAnswers;
 use super::opening::{self, Opened, Parts};
 use super::query::Query;
+use super::recall::{self, Past, Recall, Recalled};
 use super::record::Record;
 use super::report::Report;
 use super::sled::SledStore;
-use super::{Entry, LedgerFailure, OpenError, ReadError, StoreError, WallClock};
+use super::threads::{Command, Reply, Threads, start_threads};
+use super::{Entry, LedgerFailure, OpenError, ReadError, WallClock};
 use crate::config::settings::LedgerSettings;
 use crate::units::RequestId;
-
-/// How long after the first news a segment is sealed and taken over.
-const TAKE_OVER_AFTER: Duration = Duration::from_secs(1);
-
-/// How long after taking something over the sums and the store are made durable.
-const CHECKPOINT_AFTER: Duration = Duration::from_secs(10);
-
-/// How long after a failure the store is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
-
-/// How often an idle ledger looks for what has become too old.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-
-/// Steps of pruning in a row before other work gets its turn.
-const PRUNE_STEPS: usize = 16;
 
 /// Questions that may wait for the ledger thread.
 const WAITING_QUESTIONS: usize = 64;
@@ -63,30 +52,12 @@ impl Health {
     }
 }
 
-type Reply<T> = oneshot::Sender<Result<T, ReadError>>;
-
-enum Command {
-    /// Something was written to the journal.
-    Written,
-    /// A report is asked for.
-    Report(Query, Reply<Report>),
-    /// One record is asked for.
-    Find(RequestId, Reply<Option<Record>>),
-    /// Records are asked for.
-    Records(Query, usize, Reply<Vec<Record>>),
-    /// The last command.
-    Stop,
-}
-
-struct Threads {
-    sync: JoinHandle<()>,
-    keep: JoinHandle<()>,
-}
-
 /// The ledger. Cheap to share behind an `Arc`; dropping it without `shutdown` loses nothing, as kill -9 loses nothing.
 pub struct Ledger {
     book: Arc<Book>,
     answers: SharedAnswers,
+    /// What was put away and is not in the store yet.
+    waiting: Waiting,
     store_failure: Arc<Mutex<Option<String>>>,
     commands: SyncSender<Command>,
     threads: Mutex<Option<Threads>>,
@@ -137,9 +108,10 @@ impl Ledger {
             journal,
             keeper,
             answers,
+            waiting,
             opened,
         } = parts;
-        let (commands, waiting) = sync_channel(WAITING_QUESTIONS);
+        let (commands, questions) = sync_channel(WAITING_QUESTIONS);
         let store_failure = Arc::default();
         let interval = match settings.sync_interval.is_zero() {
             true => SYNC_OPENS_EVERY,
@@ -149,7 +121,7 @@ impl Ledger {
             interval,
             &journal,
             keeper,
-            (&commands, waiting),
+            (&commands, questions),
             &store_failure,
         );
         let threads =
@@ -157,6 +129,7 @@ impl Ledger {
         let ledger = Self {
             book: Arc::new(Book { journal, clock }),
             answers,
+            waiting,
             store_failure,
             commands,
             threads: Mutex::new(Some(threads)),
@@ -177,6 +150,13 @@ impl Ledger {
     /// A place for a request whose beginning is not written down; see `Entry::close`.
     pub fn entry_unopened(&self, record: Record) -> Entry {
         Entry::unopened(&self.book, record)
+    }
+
+    /// Writes an event down: one write to the journal. It fails no request: what the disk does not take waits in memory,
+    /// and what does not fit there is counted. An event that belongs to a request's ending goes with
+    /// `Entry::close_with`.
+    pub fn event(&self, event: &Event) {
+        self.book.event(event);
     }
 
     /// Whether the answer of background work is to be booked now: true once for each id (within a day).
@@ -247,15 +227,96 @@ impl Ledger {
         answer.await.unwrap_or(Err(ReadError::Closed))
     }
 
+    /// The newest events that a query admits, newest first, including everything written before the call.
+    ///
+    /// # Errors
+    ///
+    /// As `report`.
+    pub async fn events(&self, query: EventQuery) -> Result<Vec<Event>, ReadError> {
+        let answer = self.ask(|reply| Command::Events(query, reply))?;
+        answer.await.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// As `events`, for callers outside of any async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As `report`.
+    ///
+    /// # Panics
+    ///
+    /// Inside an async runtime.
+    pub fn events_blocking(&self, query: EventQuery) -> Result<Vec<Event>, ReadError> {
+        let answer = self.ask(|reply| Command::Events(query, reply))?;
+        answer.blocking_recv().unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Reads back what was booked: hourly sums up to a border, single requests behind it, each request in exactly one of
+    /// the two. Includes what a process that was killed left in the journal, and the requests that opening booked as
+    /// interrupted. Blocks; meant for the time before serving, as what is booked meanwhile may or may not be included.
+    ///
+    /// # Errors
+    ///
+    /// As `report`. Then some may have been handed out already.
+    pub fn recall(
+        &self,
+        recall: Recall,
+        each: &mut dyn FnMut(Past<'_>),
+    ) -> Result<Recalled, ReadError> {
+        let (to, batches) = sync_channel(recall::WAITING_BATCHES);
+        self.send(Command::Recall(recall, to))
+            .map_err(|(_, why)| why)?;
+        recall::decode(recall, &batches, each)
+    }
+
+    /// Puts counters away, each under its name, in the place of what was there under it. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// When the ledger is behind or shut down, everything comes back, and the caller keeps it.
+    pub fn put_away(&self, counters: Vec<PutAway>) -> Result<(), Vec<PutAway>> {
+        let bytes = away::size_of(&counters);
+        if !self.waiting.take(bytes) {
+            return Err(counters);
+        }
+        self.send(Command::PutAway(counters)).map_err(|(back, _)| {
+            self.waiting.give_back(bytes);
+            match back {
+                Command::PutAway(counters) => counters,
+                _ => unreachable!("what could not be sent comes back"),
+            }
+        })
+    }
+
+    /// What this process has put away under these names, in their order; `None` where there is nothing. Sees every
+    /// `put_away` before it. What is fetched stays until it is put away anew, so nothing is lost with an asker who goes.
+    ///
+    /// # Errors
+    ///
+    /// As `report`.
+    pub async fn fetch_away(&self, names: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        let answer = self.ask(|reply| Command::FetchAway(names, reply))?;
+        answer.await.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Tells the ledger's thread something without waiting; what it cannot be told comes back.
+    fn send(&self, command: Command) -> Result<(), (Command, ReadError)> {
+        self.commands
+            .try_send(command)
+            .map_err(|refused| match refused {
+                TrySendError::Full(back) => (back, ReadError::Busy),
+                TrySendError::Disconnected(back) => (back, ReadError::Closed),
+            })
+    }
+
     fn ask<T>(
         &self,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<oneshot::Receiver<Result<T, ReadError>>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        match self.commands.try_send(command(reply)) {
+        match self.send(command(reply)) {
             Ok(()) => Ok(answer),
-            Err(TrySendError::Full(_)) => Err(ReadError::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(ReadError::Closed),
+            Err((_, why)) => Err(why),
         }
     }
 
@@ -294,148 +355,5 @@ impl Ledger {
                 .take(),
         );
         true
-    }
-}
-
-fn start_threads(
-    interval: Duration,
-    journal: &Arc<Journal>,
-    keeper: Keeper,
-    (commands, waiting): (&SyncSender<Command>, Receiver<Command>),
-    store_failure: &Arc<Mutex<Option<String>>>,
-) -> std::io::Result<Threads> {
-    // At most one such command waits, so that they never crowd out the questions.
-    let told = Arc::new(AtomicBool::new(false));
-    let (synced, commands, tell) = (Arc::clone(journal), commands.clone(), Arc::clone(&told));
-    let sync = thread::Builder::new()
-        .name("ledger-sync".to_owned())
-        .spawn(move || {
-            synced.sync_until_stopped(interval, || {
-                if !tell.swap(true, Ordering::Relaxed)
-                    && commands.try_send(Command::Written).is_err()
-                {
-                    tell.store(false, Ordering::Relaxed);
-                }
-            });
-        })?;
-    let (journal, failure) = (Arc::clone(journal), Arc::clone(store_failure));
-    let keep = thread::Builder::new()
-        .name("ledger".to_owned())
-        .spawn(move || KeeperThread::new(keeper, journal, told, failure).run(&waiting))?;
-    Ok(Threads { sync, keep })
-}
-
-/// When the ledger thread does what.
-struct KeeperThread {
-    keeper: Keeper,
-    journal: Arc<Journal>,
-    /// Whether `Command::Written` waits.
-    told: Arc<AtomicBool>,
-    failure: Arc<Mutex<Option<String>>>,
-    take_over: Option<Instant>,
-    checkpoint: Option<Instant>,
-    prune: Instant,
-}
-
-impl KeeperThread {
-    fn new(
-        keeper: Keeper,
-        journal: Arc<Journal>,
-        told: Arc<AtomicBool>,
-        failure: Arc<Mutex<Option<String>>>,
-    ) -> Self {
-        Self {
-            keeper,
-            journal,
-            told,
-            failure,
-            // The last process may have left something.
-            take_over: Some(Instant::now()),
-            checkpoint: None,
-            prune: Instant::now() + TAKE_OVER_AFTER,
-        }
-    }
-
-    fn run(mut self, commands: &Receiver<Command>) {
-        loop {
-            let due = [self.take_over, self.checkpoint].into_iter().flatten();
-            let due = due.fold(self.prune, Instant::min);
-            match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Command::Written) => {
-                    self.told.store(false, Ordering::Relaxed);
-                    let due = self.take_over;
-                    let due = due.unwrap_or_else(|| Instant::now() + TAKE_OVER_AFTER);
-                    let much = self.journal.active_bytes() > LARGE_SEGMENT_BYTES;
-                    self.take_over = Some(if much { Instant::now() } else { due });
-                }
-                // The asker may have gone; then the answer goes nowhere.
-                Ok(Command::Report(query, reply)) => {
-                    let answer = self.keeper.report(&query);
-                    reply.send(self.answer(answer)).ok();
-                }
-                Ok(Command::Find(id, reply)) => {
-                    let answer = self.keeper.find(id);
-                    reply.send(self.answer(answer)).ok();
-                }
-                Ok(Command::Records(query, limit, reply)) => {
-                    let answer = self.keeper.records(&query, limit);
-                    reply.send(self.answer(answer)).ok();
-                }
-                Ok(Command::Stop) => {
-                    let done = self.keeper.take_over();
-                    let done = done.and_then(|()| self.keeper.checkpoint());
-                    self.note(&done);
-                    self.keeper.close();
-                    return;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            self.work(Instant::now());
-        }
-    }
-
-    fn work(&mut self, now: Instant) {
-        if self.take_over.is_some_and(|due| due <= now) {
-            self.take_over = None;
-            let done = self.keeper.take_over();
-            if !self.note(&done) {
-                self.take_over = Some(now + RETRY_AFTER);
-            }
-        }
-        if self.keeper.has_unsaved() && self.checkpoint.is_none() {
-            self.checkpoint = Some(now + CHECKPOINT_AFTER);
-        }
-        if self.checkpoint.is_some_and(|due| due <= now) || self.keeper.is_full() {
-            self.checkpoint = None;
-            let done = self.keeper.checkpoint();
-            if !self.note(&done) {
-                self.take_over = Some(now + RETRY_AFTER);
-            }
-            self.prune = now;
-        }
-        if self.prune <= now {
-            self.prune = now + PRUNE_EVERY;
-            for _ in 0..PRUNE_STEPS {
-                let done = self.keeper.prune();
-                if !self.note(&done) || matches!(done, Ok(false)) {
-                    return;
-                }
-            }
-            self.prune = now + TAKE_OVER_AFTER;
-        }
-    }
-
-    /// Keeps the outcome for `health`; returns whether it was good.
-    fn note<T>(&self, done: &Result<T, StoreError>) -> bool {
-        let failure = done.as_ref().err().map(ToString::to_string);
-        let good = failure.is_none();
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
-        good
-    }
-
-    fn answer<T>(&self, answer: Result<T, StoreError>) -> Result<T, ReadError> {
-        self.note(&answer);
-        Ok(answer?)
     }
 }

@@ -1,12 +1,17 @@
-//! The ledger thread's answers: reports, single records. All include everything that was closed before the question.
+//! The ledger thread's answers: reports, single records, events. All include everything that was closed before the question.
 
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
+
+use minicbor::Decode;
 
 use super::HOUR_MS;
 use super::backend::{Order, Table};
 use super::error::StoreError;
+use super::event::Event;
+use super::event_query::EventQuery;
 use super::keeper::Keeper;
-use super::pack;
+use super::pack::{self, Series};
 use super::query::Query;
 use super::record::Record;
 use super::report::{Report, Reporter};
@@ -80,9 +85,12 @@ impl Keeper {
             let mut found = None;
             let mut failure = None;
             let mut look = failing(&mut failure, |_, value| {
-                found = pack::unpack(value)?
-                    .into_iter()
-                    .find(|record| record.id == id);
+                for record in pack::unpack::<Record>(value) {
+                    let record = record?;
+                    if record.id == id {
+                        found = Some(record);
+                    }
+                }
                 Ok(match found {
                     Some(_) => ControlFlow::Break(()),
                     None => ControlFlow::Continue(()),
@@ -107,46 +115,98 @@ impl Keeper {
     ///
     /// When the store fails.
     pub fn records(&mut self, query: &Query, limit: usize) -> Result<Vec<Record>, StoreError> {
-        self.take_over()?;
         let since = query.since.unwrap_or(0);
         let until = query.until.unwrap_or(u64::MAX);
         let wanted = |record: &Record| {
             (since..until).contains(&record.finished_unix_ms) && query.admits(&Group::of(record))
         };
+        let search = Search {
+            series: Series::Records,
+            since,
+            until,
+            limit,
+        };
+        let time = |record: &Record| record.finished_unix_ms;
+        self.newest(search, wanted, time, |record| {
+            (record.finished_unix_ms, record.id)
+        })
+    }
+
+    /// The newest events that a query admits, newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn events(&mut self, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        let search = Search {
+            series: Series::Events,
+            since: query.since.unwrap_or(0),
+            until: query.until.unwrap_or(u64::MAX),
+            limit: query.limit,
+        };
+        let wanted = |event: &Event| query.admits(event);
+        let time = |event: &Event| event.at_unix_ms;
+        self.newest(search, wanted, time, time)
+    }
+
+    /// The newest of a series that are wanted, newest first; of those that are equally new, the last one first.
+    fn newest<T: for<'b> Decode<'b, ()>, K: Ord>(
+        &mut self,
+        search: Search,
+        wanted: impl Fn(&T) -> bool,
+        time: impl Fn(&T) -> u64,
+        order: impl Fn(&T) -> K,
+    ) -> Result<Vec<T>, StoreError> {
+        self.take_over()?;
+        let newest_first = |found: &mut Vec<T>| {
+            found.sort_by_key(|one| Reverse(order(one)));
+            found.truncate(search.limit);
+        };
         self.with_shelf(|shelf| {
-            let mut records = Vec::new();
+            let mut found: Vec<T> = Vec::new();
             // Packs overlap by up to their span: the limit is only reached for good once a pack is older than that.
             let mut enough_before = 0;
             let mut failure = None;
             let mut gather = failing(&mut failure, |key, value| {
                 let newest = pack::time_of(key);
-                if records.len() >= limit && newest < enough_before {
+                if found.len() >= search.limit && newest < enough_before {
                     return Ok(ControlFlow::Break(()));
                 }
-                records.extend(pack::unpack(value)?.into_iter().filter(&wanted));
-                if records.len() >= limit {
-                    newest_first(&mut records, limit);
-                    enough_before = records
-                        .last()
-                        .map_or(u64::MAX, |oldest: &Record| oldest.finished_unix_ms);
+                let begin = found.len();
+                for one in pack::unpack(value) {
+                    let one = one?;
+                    if wanted(&one) {
+                        found.push(one);
+                    }
+                }
+                found[begin..].reverse();
+                if found.len() >= search.limit {
+                    newest_first(&mut found);
+                    enough_before = found.last().map_or(u64::MAX, &time);
                 }
                 Ok(ControlFlow::Continue(()))
             });
             shelf.store.scan(
-                Table::Packs,
-                &pack::time_key(since),
-                &pack::time_key(until.saturating_add(pack::SPAN_MS + 1)),
+                search.series.table(),
+                &pack::time_key(search.since),
+                &pack::time_key(search.until.saturating_add(pack::SPAN_MS + 1)),
                 Order::Falling,
                 &mut gather,
             )?;
             drop(gather);
-            newest_first(&mut records, limit);
-            failure.map_or(Ok(records), Err)
+            newest_first(&mut found);
+            failure.map_or(Ok(found), Err)
         })
     }
 }
 
-fn newest_first(records: &mut Vec<Record>, limit: usize) {
-    records.sort_by_key(|record| std::cmp::Reverse((record.finished_unix_ms, record.id)));
-    records.truncate(limit);
+/// Where the newest ones are looked for.
+#[derive(Clone, Copy)]
+struct Search {
+    series: Series,
+    /// Unix milliseconds, inclusive.
+    since: u64,
+    /// Unix milliseconds, exclusive.
+    until: u64,
+    limit: usize,
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::backend::{Change, Order, Store, Table, Visit};
 use super::error::StoreError;
 
-type Tables = [BTreeMap<Vec<u8>, Vec<u8>>; 3];
+type Tables = [BTreeMap<Vec<u8>, Vec<u8>>; Table::ALL.len()];
 
 #[derive(Debug, Default)]
 struct Content {

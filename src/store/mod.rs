@@ -12,10 +12,15 @@
 //! be rebuilt from its last checkpoint and the segments that are still there.
 
 pub mod answers;
+pub mod away;
 pub mod backend;
+mod codec;
 pub mod directory;
 pub mod entry;
 pub mod error;
+pub mod event;
+pub mod event_query;
+mod event_shown;
 pub mod frame;
 pub mod journal;
 pub mod keeper;
@@ -25,14 +30,17 @@ pub mod memory;
 pub mod opening;
 pub mod pack;
 pub mod query;
+pub mod recall;
 pub mod record;
 pub mod report;
 pub mod retention;
 mod safety;
 pub mod segment;
+mod shelf;
 mod shown;
 pub mod sled;
 pub mod sums;
+mod threads;
 
 #[cfg(test)]
 mod tests;

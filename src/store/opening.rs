@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::WallClock;
 use super::answers::{self, BookedAnswers};
-use super::backend::StoreFactory;
+use super::away::{Away, Waiting};
+use super::backend::{Order, StoreFactory};
 use super::directory::Home;
 use super::error::{OpenError, StoreError};
 use super::frame::{self, Found, Kind};
 use super::journal::{Journal, News};
-use super::keeper::{self, Keeper, SharedAnswers};
+use super::keeper::{Keeper, SharedAnswers};
+use super::pack::{self, Series};
 use super::record::{Outcome, Record};
 use super::retention::Limits;
 use super::segment::SegmentDir;
+use super::shelf::{self, Shelf};
 use crate::config::settings::LedgerSettings;
 use crate::llm::usage::{Provenance, Usage};
 use crate::units::RequestId;
@@ -33,6 +36,9 @@ pub struct Opened {
     pub recovered: u64,
     /// Requests that were running when the last process ended.
     pub interrupted: u64,
+    /// When the newest request of all was booked, in Unix milliseconds; 0 if there is none. A clock that shows an earlier
+    /// time has been set back.
+    pub newest_unix_ms: u64,
     /// Places in the journal that could not be read.
     pub damage: Vec<Damage>,
 }
@@ -53,6 +59,7 @@ pub(super) struct Parts {
     pub(super) journal: Arc<Journal>,
     pub(super) keeper: Keeper,
     pub(super) answers: SharedAnswers,
+    pub(super) waiting: Waiting,
     pub(super) opened: Opened,
 }
 
@@ -75,11 +82,15 @@ impl Leftover {
             }
             Found::Close(record) => {
                 self.opened.recovered += 1;
+                let newest = &mut self.opened.newest_unix_ms;
+                *newest = record.finished_unix_ms.max(*newest);
                 if let Some(key) = answers::key_of(&record) {
                     self.answers.remember(&key);
                 }
                 self.closed.insert(record.id);
             }
+            // The ledger's thread takes it over; nothing depends on it.
+            Found::Event(_) => {}
         });
         // A segment of no bytes at all is one that was being made when the process ended.
         let unfinished = segment.frames.is_empty() && dir.size(number) == 0;
@@ -131,10 +142,10 @@ pub(super) fn open(
             what: format!("its journal in {} is gone", home.journal().display()),
         });
     }
-    let mut shelf = factory().and_then(keeper::load).map_err(store_failed)?;
+    let mut shelf = factory().and_then(shelf::load).map_err(store_failed)?;
     let applied = shelf.applied();
     if let Some(oldest) = segments.first() {
-        keeper::check_continuity(applied, *oldest).map_err(store_failed)?;
+        shelf::check_continuity(applied, *oldest).map_err(store_failed)?;
     }
     shelf.store.accept().map_err(store_failed)?;
 
@@ -165,7 +176,9 @@ pub(super) fn open(
         }
         // Its frame's checksum holds, so it is as it was written; if it cannot be read all the same, its id can.
         let record = minicbor::decode(&payload).unwrap_or_else(|_| Record::new(id));
-        frame::encode(Kind::Close, &interrupt(record), &mut bytes);
+        let record = interrupt(record);
+        opened.newest_unix_ms = record.finished_unix_ms.max(opened.newest_unix_ms);
+        frame::encode(Kind::Close, &record, &mut bytes);
         opened.interrupted += 1;
     }
     let journaled = match bytes.is_empty() {
@@ -181,16 +194,21 @@ pub(super) fn open(
             .map_err(|error| OpenError::io("clear", dir.path(), error))?;
     }
 
+    let newest = newest_packed(&shelf).map_err(store_failed)?;
+    opened.newest_unix_ms = newest.max(opened.newest_unix_ms);
     opened.created = !home.existed;
     home.complete()?;
     let journal = Arc::new(journal);
     let answers = Arc::new(Mutex::new(answers));
+    let waiting = Waiting::default();
     let mut keeper = Keeper::new(
         Arc::clone(&journal),
         factory,
         clock,
         Limits::of(settings),
         Arc::clone(&answers),
+        // Each start has an active segment of its own, and the number only rises.
+        Away::new(active, waiting.clone()),
         shelf,
     );
     keeper.recall_answers().map_err(store_failed)?;
@@ -198,8 +216,25 @@ pub(super) fn open(
         journal,
         keeper,
         answers,
+        waiting,
         opened,
     })
+}
+
+/// When the newest packed record was booked.
+fn newest_packed(shelf: &Shelf) -> Result<u64, StoreError> {
+    let mut newest = 0;
+    shelf.store.scan(
+        Series::Records.table(),
+        &[],
+        &[0xFF; 8],
+        Order::Falling,
+        &mut |key, _| {
+            newest = pack::time_of(key);
+            std::ops::ControlFlow::Break(())
+        },
+    )?;
+    Ok(newest)
 }
 
 impl Parts {

@@ -1,12 +1,32 @@
-//! Single records in the store: packed into values of about 1 KiB, in the order in which they were booked.
+//! Single records (and events) in the store: packed into values of about 1 KiB, in the order in which they were booked.
 //!
 //! Values above 4 KiB make sled write separate files that it never syncs. Below that, its memory follows the size of its
-//! pages (16 values each): with packs of 4, 2 and 1 KiB a burst of 200,000 records took 98, 77 and 52 MiB. A pack's records lie within a minute of each other, so a pack can be found and pruned by the time in its key.
+//! pages (16 values each): with packs of 4, 2 and 1 KiB a burst of 200,000 records took 98, 77 and 52 MiB. A pack's
+//! records lie within a minute of each other, so a pack can be found and pruned by the time in its key.
 
 use minicbor::{Decode, Encode};
 
+use super::backend::Table;
 use super::error::StoreError;
-use super::record::Record;
+
+/// What is packed. Each has a table and a mark of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Series {
+    /// Requests.
+    Records,
+    /// Throttle events.
+    Events,
+}
+
+impl Series {
+    /// Where its packs are.
+    pub const fn table(self) -> Table {
+        match self {
+            Series::Records => Table::Packs,
+            Series::Events => Table::Events,
+        }
+    }
+}
 
 /// Largest value, in bytes; a record that is longer (at most 4 KiB) has a pack to itself.
 pub const MAX_BYTES: usize = 1024;
@@ -30,6 +50,10 @@ pub struct PacksMark {
     /// How many packs there are.
     #[n(3)]
     pub packs: u64,
+    /// Packs up to this time, in Unix milliseconds, may have been pruned; 0 if none ever was.
+    #[n(4)]
+    #[cbor(default)]
+    pub pruned_unix_ms: u64,
 }
 
 /// The mark's key, behind every pack.
@@ -112,26 +136,28 @@ impl Packer {
     }
 }
 
-/// Reads the records of a pack.
+/// Reads what is in a pack.
 ///
 /// # Errors
 ///
 /// When the bytes are no pack.
-pub fn unpack(value: &[u8]) -> Result<Vec<Record>, StoreError> {
+pub fn unpack<'b, T: Decode<'b, ()>>(
+    value: &'b [u8],
+) -> impl Iterator<Item = Result<T, StoreError>> + 'b {
     let mut decoder = minicbor::Decoder::new(value);
-    let mut records = Vec::new();
-    while decoder.position() < value.len() {
-        let record = decoder.decode().map_err(|error| {
-            StoreError::Damaged(format!("a pack of records is damaged: {error}"))
-        })?;
-        records.push(record);
-    }
-    Ok(records)
+    std::iter::from_fn(move || {
+        (decoder.position() < value.len()).then(|| {
+            decoder
+                .decode()
+                .map_err(|error| StoreError::Damaged(format!("a pack is damaged: {error}")))
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::record::Record;
     use crate::units::RequestId;
 
     #[test]
@@ -153,7 +179,8 @@ mod tests {
         assert_eq!(packs, pack());
         let mut ids = Vec::new();
         for pack in &packs {
-            let records = unpack(&pack.value).expect("own encoding");
+            let records: Result<Vec<Record>, _> = unpack(&pack.value).collect();
+            let records = records.expect("own encoding");
             assert!(pack.value.len() <= MAX_BYTES || records.len() == 1);
             let newest = records.last().map(|record| record.finished_unix_ms);
             assert_eq!(newest, Some(time_of(&pack.key)));

@@ -114,6 +114,13 @@ fn names() -> String {
 #[error("{0}")]
 pub struct QueryError(String);
 
+impl QueryError {
+    /// Says what is wrong.
+    pub(super) const fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 /// What a report is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
@@ -178,13 +185,8 @@ impl Query {
     /// For unknown names, dimensions, zones, and times that are not numbers.
     pub fn from_query_string(text: &str) -> Result<Self, QueryError> {
         let mut query = Self::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = value.replace('+', " ");
-            let value = percent_decode_str(&value)
-                .decode_utf8()
-                .map_err(|_| QueryError(format!("{name} is not UTF-8")))?
-                .into_owned();
+        for pair in pairs(text) {
+            let (name, value) = pair?;
             match name {
                 "by" => {
                     query.by = value
@@ -223,7 +225,7 @@ impl Query {
         let by: Vec<_> = self.by.iter().map(|dimension| dimension.as_str()).collect();
         let mut text = format!("by={}", by.join(","));
         let mut add = |name: &str, value: &str| {
-            text.push_str(&format!("&{name}={}", utf8_percent_encode(value, PLAIN)));
+            text.push_str(&format!("&{name}={}", plain(value)));
         };
         if let Some(since) = self.since {
             add("since", &since.to_string());
@@ -241,7 +243,25 @@ impl Query {
     }
 }
 
-fn unix_ms(name: &str, value: &str) -> Result<u64, QueryError> {
+/// The names and decoded values of a query string.
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = Result<(&str, String), QueryError>> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.replace('+', " ");
+        let value = percent_decode_str(&value).decode_utf8();
+        let value = value.map_err(|_| QueryError(format!("{name} is not UTF-8")))?;
+        Ok((name, value.into_owned()))
+    })
+}
+
+/// A value as it is written in a query string.
+pub(super) fn plain(value: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(value, PLAIN)
+}
+
+/// Reads a moment of a query string.
+pub(super) fn unix_ms(name: &str, value: &str) -> Result<u64, QueryError> {
     value
         .parse()
         .map_err(|_| QueryError(format!("{name} is not a number of Unix milliseconds")))

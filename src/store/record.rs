@@ -4,7 +4,10 @@
 
 use minicbor::{Decode, Encode};
 
+use super::codec::{self, is_zero};
 use crate::llm::usage::{Provenance, Usage};
+use crate::policy::budget::Amounts;
+use crate::policy::throttle::Level;
 use crate::units::{Cost, Priority, RequestId};
 
 /// How a request ended.
@@ -83,6 +86,9 @@ pub enum CostSource {
     /// The model's price is not known: the cost is unknown, not zero.
     #[n(3)]
     Unknown,
+    /// The model's price is not known: the cost is the ceiling that the config says to assume.
+    #[n(4)]
+    Assumed,
 }
 
 impl CostSource {
@@ -93,7 +99,72 @@ impl CostSource {
             CostSource::Table => "table",
             CostSource::Stated => "stated",
             CostSource::Unknown => "unknown",
+            CostSource::Assumed => "assumed",
         }
+    }
+}
+
+/// What was out of the ordinary when a request was admitted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Its price is not known; it passed all the same.
+    pub price_unknown: bool,
+    /// Its price is not known; it was admitted at the ceiling price.
+    pub price_assumed: bool,
+    /// It asked for a higher priority than its caller may have.
+    pub priority_capped: bool,
+    /// It would have been refused, or would have waited, if shadow mode were not on.
+    pub shadow: bool,
+}
+
+impl Flags {
+    /// Each flag: its bit on disk, its name in reports, and whether it is raised.
+    const fn all(self) -> [(u32, &'static str, bool); 4] {
+        [
+            (1, "price_unknown", self.price_unknown),
+            (2, "price_assumed", self.price_assumed),
+            (4, "priority_capped", self.priority_capped),
+            (8, "shadow", self.shadow),
+        ]
+    }
+
+    /// The names of those that are raised.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = self.all().into_iter();
+        all.filter_map(|(_, name, raised)| raised.then_some(name))
+    }
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the encoder hands out references"
+    )]
+    fn are_down(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl<C> Encode<C> for Flags {
+    /// As a number with one bit for each flag.
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let raised = self.all().into_iter().filter(|(_, _, raised)| *raised);
+        e.u32(raised.map(|(bit, _, _)| bit).sum())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Flags {
+    /// Bits of a newer version mean nothing here.
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let bits = d.u32()?;
+        Ok(Self {
+            price_unknown: bits & 1 != 0,
+            price_assumed: bits & 2 != 0,
+            priority_capped: bits & 4 != 0,
+            shadow: bits & 8 != 0,
+        })
     }
 }
 
@@ -103,7 +174,7 @@ impl CostSource {
 pub struct Record {
     /// Names the request; holds the time of its arrival.
     #[n(0)]
-    #[cbor(with = "id_codec")]
+    #[cbor(with = "codec::id")]
     pub id: RequestId,
     /// Unix milliseconds at which it was booked; 0 while it is open.
     #[n(1)]
@@ -129,7 +200,7 @@ pub struct Record {
     pub depth: Option<u32>,
     /// How urgent it was.
     #[n(8)]
-    #[cbor(with = "priority_codec")]
+    #[cbor(with = "codec::priority")]
     pub priority: Priority,
     /// What kind of work it was (`coding`, `ui`, …).
     #[n(9)]
@@ -166,14 +237,14 @@ pub struct Record {
     pub provenance: Provenance,
     /// What it cost; `None` when that is unknown.
     #[n(20)]
-    #[cbor(with = "cost_codec", default)]
+    #[cbor(with = "codec::cost", default)]
     pub cost: Option<Cost>,
     /// Where `cost` comes from.
     #[n(21)]
     pub cost_source: CostSource,
     /// What the price table says, kept beside a cost that the provider stated.
     #[n(22)]
-    #[cbor(with = "cost_codec", default)]
+    #[cbor(with = "codec::cost", default)]
     pub table_cost: Option<Cost>,
     /// The service tier that was billed, if it was not the standard one.
     #[n(23)]
@@ -208,15 +279,50 @@ pub struct Record {
     /// The provider's id of background work, by which it is booked once.
     #[n(31)]
     pub answer_id: Option<String>,
+    /// The level at which it was decided upon: the highest of its budgets'.
+    #[n(32)]
+    #[cbor(default, skip_if = "is_calm")]
+    pub level: Level,
+    /// The budget or rule that decided, or the budget that was fullest.
+    #[n(33)]
+    pub decided_by: Option<String>,
+    /// Tokens that were reserved for it when it was admitted.
+    #[n(34)]
+    #[cbor(default, skip_if = "is_zero")]
+    pub reserved_tokens: u64,
+    /// Money that was reserved for it when it was admitted.
+    #[n(35)]
+    #[cbor(with = "codec::cost", default, skip_if = "Option::is_none")]
+    pub reserved_cost: Option<Cost>,
+    /// What was out of the ordinary.
+    #[n(36)]
+    #[cbor(default, skip_if = "Flags::are_down")]
+    pub flags: Flags,
 }
 
-/// What is zero is left out of what is written down.
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the encoder hands out references"
 )]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+fn is_calm(level: &Level) -> bool {
+    *level == Level::None
+}
+
+/// What requests that ended this way take of budgets. Those that tollgate refused are no requests there; what is not
+/// known to have cost anything takes no money.
+pub(super) fn charges(
+    outcome: Outcome,
+    requests: u64,
+    usage: &Usage,
+    cost: Option<Cost>,
+) -> Amounts {
+    Amounts {
+        requests: match outcome {
+            Outcome::Refused => 0,
+            _ => requests,
+        },
+        ..Amounts::of_request(usage, cost.unwrap_or_default())
+    }
 }
 
 /// Reads only the id of an encoded record, which is its first field.
@@ -224,7 +330,7 @@ pub(super) fn id_of(bytes: &[u8]) -> Result<RequestId, minicbor::decode::Error> 
     let mut decoder = minicbor::Decoder::new(bytes);
     decoder.map()?;
     match decoder.u32()? {
-        0 => id_codec::decode(&mut decoder, &mut ()),
+        0 => codec::id::decode(&mut decoder, &mut ()),
         _ => Err(minicbor::decode::Error::message(
             "a record begins with its id",
         )),
@@ -267,89 +373,17 @@ impl Record {
             request_bytes: 0,
             response_bytes: 0,
             answer_id: None,
-        }
-    }
-}
-
-mod id_codec {
-    //! A request id as 16 bytes.
-    use super::RequestId;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
-
-    pub(super) fn encode<C, W: Write>(
-        id: &RequestId,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        e.bytes(&id.0.to_be_bytes())?.ok()
-    }
-
-    pub(super) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<RequestId, DecodeError> {
-        let bytes = <[u8; 16]>::try_from(d.bytes()?)
-            .map_err(|_| DecodeError::message("request id is not 16 bytes"))?;
-        Ok(RequestId(u128::from_be_bytes(bytes)))
-    }
-}
-
-pub(super) mod priority_codec {
-    //! A priority as its rank. An unknown rank is an error, not a guess.
-    use super::Priority;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
-
-    pub(in crate::store) fn encode<C, W: Write>(
-        priority: &Priority,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        e.u8(*priority as u8)?.ok()
-    }
-
-    pub(in crate::store) fn decode<C>(
-        d: &mut Decoder<'_>,
-        _: &mut C,
-    ) -> Result<Priority, DecodeError> {
-        let rank = usize::from(d.u8()?);
-        Priority::ALL
-            .get(rank)
-            .copied()
-            .ok_or_else(|| DecodeError::message("unknown priority"))
-    }
-}
-
-pub(super) mod cost_codec {
-    //! An optional amount: null, or atto-dollars as 16 bytes.
-    use super::Cost;
-    use minicbor::data::Type;
-    use minicbor::decode::Error as DecodeError;
-    use minicbor::encode::{Error as EncodeError, Write};
-    use minicbor::{Decoder, Encoder};
-
-    pub(in crate::store) fn encode<C, W: Write>(
-        cost: &Option<Cost>,
-        e: &mut Encoder<W>,
-        _: &mut C,
-    ) -> Result<(), EncodeError<W::Error>> {
-        match cost {
-            Some(cost) => e.bytes(&cost.attos().to_be_bytes())?.ok(),
-            None => e.null()?.ok(),
+            level: Level::None,
+            decided_by: None,
+            reserved_tokens: 0,
+            reserved_cost: None,
+            flags: Flags::default(),
         }
     }
 
-    pub(in crate::store) fn decode<C>(
-        d: &mut Decoder<'_>,
-        _: &mut C,
-    ) -> Result<Option<Cost>, DecodeError> {
-        if d.datatype()? == Type::Null {
-            d.null()?;
-            return Ok(None);
-        }
-        let bytes = <[u8; 16]>::try_from(d.bytes()?)
-            .map_err(|_| DecodeError::message("amount is not 16 bytes"))?;
-        Ok(Some(Cost::from_attos(i128::from_be_bytes(bytes))))
+    /// What it takes of budgets, now and when it is read back after a restart.
+    pub fn charges(&self) -> Amounts {
+        charges(self.outcome, 1, &self.usage, self.cost)
     }
 }
 
@@ -357,18 +391,83 @@ pub(super) mod cost_codec {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_reads_back() {
+    fn full() -> Record {
         let mut record = Record::new(RequestId::new(1_795_000_000_000, 1, 2));
         record.session = "docs".into();
         record.priority = Priority::High;
         record.cost = Some(Cost::from_attos(-3));
+        record.cost_source = CostSource::Assumed;
         record.usage.input = 12;
         record.outcome = Outcome::Complete;
-        let bytes = minicbor::to_vec(&record).expect("encoding into memory cannot fail");
-        assert_eq!(
-            minicbor::decode::<Record>(&bytes).expect("own encoding"),
-            record
-        );
+        record.level = Level::Soft;
+        record.decided_by = Some("session-tokens-hour".into());
+        record.reserved_tokens = 5;
+        record.reserved_cost = Some(Cost::from_attos(7));
+        record.flags.priority_capped = true;
+        record.flags.shadow = true;
+        record
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let bytes = minicbor::to_vec(full()).expect("encoding into memory cannot fail");
+        let read: Record = minicbor::decode(&bytes).expect("own encoding");
+        assert_eq!(read, full());
+        let names: Vec<_> = read.flags.names().collect();
+        assert_eq!(names, ["priority_capped", "shadow"]);
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_reads_as_one_without_levels() {
+        // Written by version 0.1.0: fields 0 to 31, none of the later ones.
+        let old = "b2005001a1ee565e0000000000030000000029011b000001a1ee565e000263617069046b66703a393161633034653205 \
+                   68726573656172636808020a666f70656e61690b70636861745f636f6d706c6574696f6e730c656770742d350d706770 \
+                   742d352d323032352d30382d30370ef40f00100112a10018291301145000000000000000000000000000000029150118 \
+                   1800";
+        let digits: Vec<u8> = old.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .map(|pair| {
+                let pair = std::str::from_utf8(pair).expect("ASCII");
+                u8::from_str_radix(pair, 16).expect("hex digits")
+            })
+            .collect();
+        let read: Record = minicbor::decode(&bytes).expect("an old record is read");
+        let mut expected = Record::new(RequestId::new(1_795_000_000_000, 3, 41));
+        expected.finished_unix_ms = 1_795_000_000_000;
+        expected.session = "api".into();
+        expected.key = Some("fp:91ac04e2".into());
+        expected.team = Some("research".into());
+        expected.priority = Priority::High;
+        expected.provider = "openai".into();
+        expected.endpoint = "chat_completions".into();
+        expected.requested_model = Some("gpt-5".into());
+        expected.model = Some("gpt-5-2025-08-07".into());
+        expected.outcome = Outcome::Complete;
+        expected.usage.input = 41;
+        expected.provenance = Provenance::Reported;
+        expected.cost = Some(Cost::from_attos(41));
+        expected.cost_source = CostSource::Table;
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn what_tollgate_refused_takes_no_request_of_a_budget() {
+        let mut record = full();
+        record.usage.cached_read = 2;
+        record.usage.output = 30;
+        record.cost = Some(Cost::from_attos(9));
+        let takes = |record: &Record| {
+            let charges = record.charges();
+            let tokens = (charges.fresh_tokens, charges.cached_tokens);
+            (charges.requests, tokens, charges.cost.attos())
+        };
+        assert_eq!(takes(&record), (1, (40, 2), 9));
+        record.outcome = Outcome::ProviderError;
+        record.cost = None;
+        assert_eq!(takes(&record), (1, (40, 2), 0));
+        let mut refused = Record::new(record.id);
+        refused.outcome = Outcome::Refused;
+        assert_eq!(refused.charges(), Amounts::default());
     }
 }

@@ -35,6 +35,12 @@ pub struct Figures {
     /// Part of `cost` that the providers stated themselves, in USD.
     #[serde(with = "decimal")]
     pub stated_cost: Cost,
+    /// Part of `cost` at the ceiling price, because the model's own is not known, in USD.
+    #[serde(with = "decimal", default)]
+    pub assumed_cost: Cost,
+    /// Requests with such a cost.
+    #[serde(default)]
+    pub assumed_cost_requests: u64,
     /// Requests whose cost is not known: `cost` is too low by theirs.
     pub unknown_cost_requests: u64,
     /// Requests whose tokens were estimated.
@@ -55,6 +61,7 @@ impl Figures {
         let tokens_if = |condition| if condition { tokens } else { 0 };
         let estimated = group.provenance == Provenance::Estimated;
         let partial = group.provenance == Provenance::Partial;
+        let assumed = group.cost_source == CostSource::Assumed;
         for (mine, theirs) in [
             (&mut self.requests, sum.requests),
             (&mut self.failed, requests_if(has_failed(group.outcome))),
@@ -64,6 +71,7 @@ impl Figures {
             (&mut self.output, usage.output),
             (&mut self.reasoning, usage.reasoning),
             (&mut self.web_searches, usage.web_searches),
+            (&mut self.assumed_cost_requests, requests_if(assumed)),
             (&mut self.unknown_cost_requests, sum.unknown_cost),
             (&mut self.estimated_requests, requests_if(estimated)),
             (&mut self.estimated_tokens, tokens_if(estimated)),
@@ -78,8 +86,10 @@ impl Figures {
         if known.is_some() {
             self.cost = Some(self.cost.unwrap_or_default() + cost);
         }
-        if group.cost_source == CostSource::Stated {
-            self.stated_cost += cost;
+        match group.cost_source {
+            CostSource::Stated => self.stated_cost += cost,
+            CostSource::Assumed => self.assumed_cost += cost,
+            CostSource::None | CostSource::Table | CostSource::Unknown => {}
         }
     }
 }
@@ -326,19 +336,24 @@ mod tests {
         stated.cost_source = CostSource::Stated;
         stated.provenance = Provenance::Partial;
         stated.usage.output = 3;
+        let mut assumed = record("a", 1, 16);
+        assumed.cost_source = CostSource::Assumed;
         let unknown_alone = report(&Query::default(), std::slice::from_ref(&unknown));
         assert_eq!(unknown_alone.total.cost, None, "unknown is not zero");
         assert_eq!(report(&Query::default(), &[]).total.cost, Some(Cost::ZERO));
-        let report = report(&Query::default(), &[unknown, stated, record("a", 1, 1)]);
+        let records = [unknown, stated, record("a", 1, 1), assumed];
+        let report = report(&Query::default(), &records);
         let total = report.total;
-        assert_eq!((total.requests, total.failed), (3, 1));
+        assert_eq!((total.requests, total.failed), (4, 1));
         assert_eq!((total.estimated_requests, total.estimated_tokens), (1, 10));
         assert_eq!((total.partial_requests, total.partial_tokens), (1, 13));
         assert_eq!(total.unknown_cost_requests, 1);
-        assert_eq!(total.cost, Some(Cost::from_attos(5)));
+        assert_eq!(total.cost, Some(Cost::from_attos(21)));
         assert_eq!(total.stated_cost, Cost::from_attos(4));
+        assert_eq!(total.assumed_cost_requests, 1);
+        assert_eq!(total.assumed_cost, Cost::from_attos(16));
         let json = serde_json::to_string(&report).expect("a report is JSON");
-        assert!(json.contains(r#""cost":"0.000000000000000005""#), "{json}");
+        assert!(json.contains(r#""cost":"0.000000000000000021""#), "{json}");
         assert_eq!(serde_json::from_str::<Report>(&json).ok(), Some(report));
     }
 }

@@ -58,6 +58,11 @@ impl Record {
             "request_bytes": self.request_bytes,
             "response_bytes": self.response_bytes,
             "answer_id": self.answer_id,
+            "level": self.level.as_str(),
+            "decided_by": self.decided_by,
+            "reserved_tokens": self.reserved_tokens,
+            "reserved_cost_usd": decimal(self.reserved_cost),
+            "flags": self.flags.names().collect::<Vec<_>>(),
         })
     }
 }
@@ -69,6 +74,7 @@ fn decimal(cost: Option<Cost>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::throttle::Level;
     use crate::units::RequestId;
 
     #[test]
@@ -78,6 +84,21 @@ mod tests {
         let shown = record.shown();
         assert_eq!(shown["cost_usd"], "0.0000000375");
         assert_eq!(shown["table_cost_usd"], Value::Null);
+        assert_eq!(shown["reserved_cost_usd"], Value::Null);
         assert_eq!(shown["arrived_unix_ms"], 1_795_000_000_000_u64);
+    }
+
+    #[test]
+    fn how_a_request_was_decided_upon_is_shown() {
+        let mut record = Record::new(RequestId(1));
+        record.level = Level::Warning;
+        record.decided_by = Some("global-usd-month".to_owned());
+        record.reserved_cost = "0.25".parse().ok();
+        record.flags.price_assumed = true;
+        let shown = record.shown();
+        assert_eq!(shown["level"], "WARNING");
+        assert_eq!(shown["decided_by"], "global-usd-month");
+        assert_eq!(shown["reserved_cost_usd"], "0.25");
+        assert_eq!(shown["flags"], json!(["price_assumed"]));
     }
 }

@@ -1,8 +1,8 @@
 //! The only file that knows sled.
 //!
 //! sled 0.34.7 does not fsync on `flush` (Linux), may panic or come up empty where it should report damage, and keeps
-//! more in memory than its cache setting says, and may write over a file that it takes for empty; a snapshot that it could not finish (full disk, kill) it takes for damage
-//! on the next start. Hence: unfinished snapshots are removed before opening, `sync` flushes and then fsyncs sled's
+//! more in memory than its cache setting says, and may write over a file that it takes for empty; a snapshot that it
+//! could not finish (full disk, kill) it takes for damage on the next start. Hence: unfinished snapshots are removed before opening, `sync` flushes and then fsyncs sled's
 //! files through handles of our own, every call is fenced against panics, values stay small, and the caller compares
 //! what it finds with the journal.
 
@@ -25,7 +25,7 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 /// A store in sled.
 pub struct SledStore {
     dir: PathBuf,
-    tables: [sled::Tree; 3],
+    tables: [sled::Tree; Table::ALL.len()],
     db: sled::Db,
     /// Last, so that the file is put back when sled has let it go.
     before: SafetyCopy,
@@ -55,6 +55,8 @@ impl SledStore {
                 db.open_tree(Table::Packs.as_str())?,
                 db.open_tree(Table::Sums.as_str())?,
                 db.open_tree(Table::Answers.as_str())?,
+                db.open_tree(Table::Events.as_str())?,
+                db.open_tree(Table::Away.as_str())?,
             ];
             Ok((db, tables))
         })?;

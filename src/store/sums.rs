@@ -9,9 +9,10 @@ use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
 
 use super::error::StoreError;
-use super::record::{CostSource, Outcome, Record};
-use super::{HOUR_MS, record};
+use super::record::{self, CostSource, Outcome, Record};
+use super::{HOUR_MS, codec};
 use crate::llm::usage::{Provenance, Usage};
+use crate::policy::budget::Amounts;
 use crate::units::{Cost, Priority};
 
 /// What a sum is kept for.
@@ -44,7 +45,7 @@ pub struct Group {
     pub task: Option<String>,
     /// How urgent it was.
     #[n(8)]
-    #[cbor(with = "record::priority_codec")]
+    #[cbor(with = "codec::priority")]
     pub priority: Priority,
     /// The client's own label.
     #[n(9)]
@@ -117,7 +118,7 @@ pub struct Sum {
     pub usage: Usage,
     /// Their known costs.
     #[n(2)]
-    #[cbor(with = "record::cost_codec", default)]
+    #[cbor(with = "codec::cost", default)]
     pub cost: Option<Cost>,
     /// How many of them have no known cost although something was billed.
     #[n(3)]
@@ -133,6 +134,11 @@ impl Sum {
             cost: record.cost,
             unknown_cost: u64::from(record.cost_source == CostSource::Unknown),
         }
+    }
+
+    /// What the requests of a group take of budgets: the same as their records do one by one.
+    pub fn charges(&self, group: &Group) -> Amounts {
+        record::charges(group.outcome, self.requests, &self.usage, self.cost)
     }
 
     /// Adds another sum.
