@@ -50,7 +50,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Address to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Whether clients beyond this machine are wanted; `listen` is a loopback address otherwise.
+    /// Whether clients beyond this machine are wanted: said so, or listening for them in mode `keys` with TLS. `listen`
+    /// is a loopback address otherwise.
     pub allow_remote: bool,
     /// Largest request body in bytes; larger ones get a 413.
     pub max_body_bytes: usize,
@@ -169,6 +170,17 @@ pub enum ThrottleMode {
     Off,
 }
 
+impl ThrottleMode {
+    /// The name used in config and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ThrottleMode::On => "on",
+            ThrottleMode::Shadow => "shadow",
+            ThrottleMode::Off => "off",
+        }
+    }
+}
+
 /// What happens to a request whose price is not known, where a budget counts money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownPrice {
@@ -214,6 +226,16 @@ pub enum AuthMode {
     Passthrough,
     /// A tollgate key; tollgate holds the providers' keys.
     Keys,
+}
+
+impl AuthMode {
+    /// The name used in config and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthMode::Passthrough => "passthrough",
+            AuthMode::Keys => "keys",
+        }
+    }
 }
 
 /// One team.
