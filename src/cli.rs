@@ -18,7 +18,7 @@ use crate::units::Priority;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked
-  1  it was attempted and failed; `check`: the configuration is wrong
+  1  it was attempted and failed; `check`: the configuration is wrong (with --strict: or has a warning)
   2  the command line or the configuration is wrong
   `run` passes on its command's code: 126 if it cannot be executed, 127 if there is none, 128 + n after signal n
 
@@ -192,14 +192,17 @@ pub struct CheckArgs {
     /// Print JSON, also for the problems
     #[arg(long)]
     pub json: bool,
+    /// Fail when there is a warning
+    #[arg(long)]
+    pub strict: bool,
 }
 
 /// `tollgate init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// What the file is for
-    #[arg(long, value_enum, default_value_t = Preset::Observe)]
-    pub preset: Preset,
+    /// What the file is for [default: the reference, with every setting switched off]
+    #[arg(long, value_enum)]
+    pub preset: Option<Preset>,
     /// Overwrite a file that exists
     #[arg(long)]
     pub force: bool,
@@ -211,8 +214,29 @@ pub struct InitArgs {
 /// What a new config file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
-    /// Identify, meter, price and record every request; change and refuse none
+    /// The limits of the guide, written out: sessions of one person or a few agents
+    Guide,
+    /// Many agents at once: roomier sessions, and a patient line for low priority
+    Agents,
+    /// A gateway for teams: tollgate keys, tiers, and budgets for teams and keys
+    Team,
+    /// Identify, meter, price and record every request, and say what would be refused; refuse none
     Observe,
+}
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Preset; 4] = [Preset::Guide, Preset::Agents, Preset::Team, Preset::Observe];
+
+    /// The text of its file.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Preset::Guide => include_str!("../config/presets/guide.toml"),
+            Preset::Agents => include_str!("../config/presets/agents.toml"),
+            Preset::Team => include_str!("../config/presets/team.toml"),
+            Preset::Observe => include_str!("../config/presets/observe.toml"),
+        }
+    }
 }
 
 /// `tollgate completions`.

@@ -1,4 +1,7 @@
-//! `tollgate check`: whether the configuration holds, and what it means: every effective value and where it is from.
+//! `tollgate check`: whether the configuration holds, and what it means: every effective value and where it is from, the
+//! budgets and levels in words, and what the linter finds.
+
+mod meaning;
 
 use std::process::ExitCode;
 
@@ -7,35 +10,63 @@ use serde_json::json;
 
 use super::{inputs, print};
 use crate::cli::{CheckArgs, Options};
-use crate::config::{self, ConfigError, Loaded, Origin};
+use crate::config::{self, ConfigError, Findings, Loaded, Origin};
 use crate::failure::{Exit, Failure};
+use crate::llm::catalogue::Catalogue;
 
 /// Prints the configuration. With `--json` problems go to standard output too.
 ///
 /// # Errors
-/// The configuration does not hold: exit code 1, as that is the answer and not a mistake in asking.
+/// The configuration does not hold: exit code 1, as that is the answer and not a mistake in asking. With `--strict` a
+/// warning is an answer of that kind too; notes never are.
 pub fn run(args: &CheckArgs, options: &Options) -> Result<ExitCode, Failure> {
-    match config::load(&inputs(options)) {
-        Ok(loaded) => {
-            print(&if args.json {
-                json_report(&loaded)
-            } else {
-                table_report(&loaded)
-            })?;
-            Ok(Exit::Success.into())
-        }
+    let loaded = match config::load(&inputs(options)) {
+        Ok(loaded) => loaded,
         Err(ConfigError::Wrong(problems)) if args.json => {
             print(&format!(
                 "{:#}\n",
                 json!({ "ok": false, "problems": problems.to_json() })
             ))?;
-            Ok(Exit::Failure.into())
+            return Ok(Exit::Failure.into());
         }
-        Err(error) => Err(Failure::from(error).exiting(Exit::Failure)),
+        Err(error) => return Err(Failure::from(error).exiting(Exit::Failure)),
+    };
+    let catalogue = match Catalogue::builtin().extended(&loaded.settings.models) {
+        Ok(catalogue) => catalogue,
+        Err(error) if args.json => {
+            let problem = json!({ "key": "models", "message": error.to_string() });
+            let report = json!({ "ok": false, "problems": [problem] });
+            print(&format!("{report:#}\n"))?;
+            return Ok(Exit::Failure.into());
+        }
+        Err(error) => {
+            let failure = Failure::new("the prices under [[models]] cannot be used");
+            return Err(failure.because(error));
+        }
+    };
+    let findings = loaded.lint(&catalogue);
+    print(&if args.json {
+        json_report(&loaded, &findings)
+    } else {
+        text_report(&loaded, &findings)
+    })?;
+    if args.strict && findings.warnings() > 0 {
+        return Ok(Exit::Failure.into());
     }
+    Ok(Exit::Success.into())
 }
 
-fn table_report(loaded: &Loaded) -> String {
+/// A table for a terminal or a pipe: columns, no lines.
+fn plain_table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
+    table
+}
+
+fn text_report(loaded: &Loaded, findings: &Findings) -> String {
     let settings = &loaded.settings;
     let file = loaded
         .file
@@ -43,11 +74,7 @@ fn table_report(loaded: &Loaded) -> String {
         .map_or("none; defaults apply".to_owned(), |file| {
             file.display().to_string()
         });
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["setting", "value", "from"]);
+    let mut table = plain_table(["setting", "value", "from"]);
     for value in &loaded.values {
         table.add_row([value.key.clone(), value.shown(), value.origin.to_string()]);
     }
@@ -69,14 +96,30 @@ fn table_report(loaded: &Loaded) -> String {
             report += &format!("{blocks}: {count}\n");
         }
     }
+    report += &format!("\n{}\n", meaning::text(settings));
+    let (warnings, notes) = (findings.warnings(), findings.notes());
+    if warnings + notes > 0 {
+        // Standard output takes the colours out where it is no terminal.
+        report += &format!("{}\n\n", findings.render(true));
+    }
     report
         + &format!(
-            "the configuration holds; {changed} of {} values are not the built-in ones\n",
-            loaded.values.len()
+            "the configuration holds; {changed} of {} values are not the built-in ones{}{}\n",
+            loaded.values.len(),
+            counted(warnings, "warning"),
+            counted(notes, "note"),
         )
 }
 
-fn json_report(loaded: &Loaded) -> String {
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!("; 1 {what}"),
+        many => format!("; {many} {what}s"),
+    }
+}
+
+fn json_report(loaded: &Loaded, findings: &Findings) -> String {
     let values: serde_json::Map<String, serde_json::Value> = loaded
         .values
         .iter()
@@ -102,6 +145,10 @@ fn json_report(loaded: &Loaded) -> String {
             "classify.task": settings.classify.tasks.tasks.len(),
             "models": settings.models.len(),
         },
+        "budgets": meaning::budgets_json(settings),
+        "levels": meaning::levels_json(settings),
+        "warnings": findings.warnings(),
+        "findings": findings.to_json(),
     });
     format!("{report:#}\n")
 }

@@ -1,13 +1,14 @@
 //! `tollgate init`: a commented config file to start from.
 //!
-//! It is the reference configuration with every setting switched off: what a user does not touch goes on following the
-//! defaults of later versions.
+//! Without a preset it is the reference configuration with every setting switched off: what a user does not touch goes on
+//! following the defaults of later versions. A preset is a short file of its own.
 
+use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
-use crate::cli::{InitArgs, Preset};
+use crate::cli::InitArgs;
 use crate::config::REFERENCE;
 use crate::failure::{Exit, Failure};
 
@@ -17,7 +18,8 @@ use crate::failure::{Exit, Failure};
 /// The file exists or cannot be written.
 pub fn run(args: &InitArgs) -> Result<ExitCode, Failure> {
     let text = match args.preset {
-        Preset::Observe => switched_off(REFERENCE),
+        Some(preset) => Cow::Borrowed(preset.text()),
+        None => Cow::Owned(switched_off(REFERENCE)),
     };
     let path = args.path.display();
     let mut options = OpenOptions::new();

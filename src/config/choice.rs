@@ -1,8 +1,10 @@
 //! Settings that are one of a few names.
 
 use super::scalar::{Base, Raw, Refused, Setting};
-use super::settings::{LogFormat, LogLevel};
+use super::settings::{AuthMode, LogFormat, LogLevel, ThrottleMode};
 use crate::llm::wire::Dialect;
+use crate::policy::budget::Window;
+use crate::units::Priority;
 
 /// Finds the choice of that name, in any case.
 fn choice<T: Copy>(raw: &Raw<'_>, choices: &[(&str, T)]) -> Result<T, Refused> {
@@ -74,5 +76,68 @@ impl Setting for OnFailure {
             raw,
             &[("refuse", OnFailure::Refuse), ("pass", OnFailure::Pass)],
         )
+    }
+}
+
+impl Setting for ThrottleMode {
+    const EXPECTED: &'static str = "expected on, shadow or off";
+    fn placeholder() -> Self {
+        ThrottleMode::On
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        use ThrottleMode::{Off, On, Shadow};
+        choice(raw, &[On, Shadow, Off].map(|mode| (mode.as_str(), mode)))
+    }
+}
+
+/// What happens to requests whose price is not known; the ceiling's prices have keys of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnUnknownPrice {
+    Allow,
+    Refuse,
+    Ceiling,
+}
+
+impl Setting for OnUnknownPrice {
+    const EXPECTED: &'static str = "expected allow, refuse or ceiling";
+    fn placeholder() -> Self {
+        OnUnknownPrice::Allow
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        use OnUnknownPrice::{Allow, Ceiling, Refuse};
+        let choices = [("allow", Allow), ("refuse", Refuse), ("ceiling", Ceiling)];
+        choice(raw, &choices)
+    }
+}
+
+impl Setting for Window {
+    const EXPECTED: &'static str = "expected minute, hour, day or month";
+    fn placeholder() -> Self {
+        Window::Hour
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        choice(raw, &Window::ALL.map(|window| (window.as_str(), window)))
+    }
+}
+
+impl Setting for AuthMode {
+    const EXPECTED: &'static str = "expected passthrough or keys";
+    fn placeholder() -> Self {
+        AuthMode::Passthrough
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        use AuthMode::{Keys, Passthrough};
+        choice(raw, &[Passthrough, Keys].map(|mode| (mode.as_str(), mode)))
+    }
+}
+
+impl Setting for Priority {
+    const EXPECTED: &'static str = "expected low, normal, high or critical";
+    fn placeholder() -> Self {
+        Priority::Normal
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        let names = Priority::ALL.map(|priority| (priority.as_str(), priority));
+        choice(raw, &names)
     }
 }

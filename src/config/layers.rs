@@ -93,14 +93,15 @@ impl<'a> Document<'a> {
         None
     }
 
-    /// The names in the table at a path, in the order in which they were written.
+    /// The names of the tables in the table at a path, in the order in which they were written.
     pub(super) fn names(&self, path: &str) -> Vec<(&str, Range<usize>)> {
         let Some(DeValue::Table(table)) = self.find(path).map(|found| found.value.get_ref()) else {
             return Vec::new();
         };
         let mut names: Vec<_> = table
-            .keys()
-            .map(|key| (key.get_ref().as_ref(), key.span()))
+            .iter()
+            .filter(|(_, value)| matches!(value.get_ref(), DeValue::Table(_)))
+            .map(|(key, _)| (key.get_ref().as_ref(), key.span()))
             .collect();
         names.sort_by_key(|(_, span)| span.start);
         names
@@ -221,41 +222,95 @@ impl<'a> Layers<'a> {
         self.overrides.iter().rev().find(|flag| flag.key == path)
     }
 
-    /// The names of all providers: the built-in ones in their order, then the file's, then those that only variables or
-    /// flags name by a base_url.
-    pub(super) fn provider_names(&self) -> Vec<(String, Option<Place>)> {
-        let mut names: Vec<(String, Option<Place>)> = Vec::new();
+    /// The names of a section's tables: the built-in ones in their order, then the file's, then those that only variables
+    /// or flags name, each with the place that brings it in.
+    pub(super) fn names(&self, section: &NamedSection) -> Vec<(String, Place)> {
+        let mut names: Vec<(String, Place)> = Vec::new();
         let mut seen = BTreeSet::new();
         for document in self.documents().collect::<Vec<_>>().into_iter().rev() {
-            for (name, span) in document.names("providers") {
+            for (name, span) in document.names(section.name) {
                 if seen.insert(name.to_owned()) {
-                    names.push((name.to_owned(), Some(Place::at(&document.source, span))));
+                    names.push((name.to_owned(), Place::at(&document.source, span)));
                 }
             }
         }
         for flag in self.overrides {
             let name = flag
                 .key
-                .strip_prefix("providers.")
-                .and_then(|rest| rest.strip_suffix(".base_url"));
+                .strip_prefix(section.name)
+                .and_then(|rest| rest.strip_prefix('.')?.rsplit_once('.'))
+                .filter(|(_, key)| section.founding.contains(key))
+                .map(|(name, _)| name);
             if let Some(name) = name.filter(|name| seen.insert((*name).to_owned())) {
-                names.push((name.to_owned(), Some(Place::flag(&flag.flag, &flag.value))));
+                names.push((name.to_owned(), Place::flag(&flag.flag, &flag.value)));
             }
         }
+        let prefix = variable_name(section.name) + "_";
         for (variable, value) in self.environment {
-            let name = variable
-                .strip_prefix("TOLLGATE_PROVIDERS_")
-                .and_then(|rest| rest.strip_suffix("_BASE_URL"));
+            let Some(rest) = variable.strip_prefix(&prefix) else {
+                continue;
+            };
+            // The shortest name is meant: in …_FREE_MAX_PRIORITY the key is max_priority, and not priority.
+            let name = section
+                .founding
+                .iter()
+                .filter_map(|key| {
+                    rest.strip_suffix(&variable_word(key))
+                        .and_then(|name| name.strip_suffix('_'))
+                })
+                .min_by_key(|name| name.len());
             let known = |name: &str| names.iter().any(|(known, _)| variable_word(known) == name);
-            if let Some(name) = name.filter(|name| !known(name)) {
-                names.push((
-                    name.to_ascii_lowercase(),
-                    Some(Place::variable(variable, value)),
-                ));
+            if let Some(name) = name.filter(|name| !value.is_empty() && !known(name)) {
+                let place = Place::variable(variable, value);
+                names.push((name.to_ascii_lowercase(), place));
             }
         }
         names
     }
+}
+
+/// A section whose tables have names of the user's: `[providers.NAME]`.
+#[derive(Debug)]
+pub(super) struct NamedSection {
+    /// Its own name.
+    pub(super) name: &'static str,
+    /// The keys by which a variable or a flag alone can bring in a table.
+    founding: &'static [&'static str],
+}
+
+/// The keys of a policy, and `tier`.
+const POLICY_KEYS: [&str; 10] = [
+    "tier",
+    "requests_per_minute",
+    "requests_per_hour",
+    "max_prompt",
+    "max_output",
+    "models",
+    "tools",
+    "max_depth",
+    "max_priority",
+    "priority",
+];
+
+const fn named(name: &'static str, founding: &'static [&'static str]) -> NamedSection {
+    NamedSection { name, founding }
+}
+
+pub(super) static PROVIDERS: NamedSection = named("providers", &["base_url"]);
+pub(super) static BUDGETS: NamedSection = named("budgets", &["limit"]);
+pub(super) static TIERS: NamedSection = named("tiers", POLICY_KEYS.split_at(1).1);
+pub(super) static TEAMS: NamedSection = named("teams", &POLICY_KEYS);
+pub(super) static KEYS: NamedSection = named("keys", POLICY_KEYS.split_at(1).1);
+
+/// All of them.
+pub(super) static NAMED_SECTIONS: [&NamedSection; 5] =
+    [&PROVIDERS, &BUDGETS, &TIERS, &TEAMS, &KEYS];
+
+/// The section of named tables that has this name.
+pub(super) fn named_section(name: &str) -> Option<&'static NamedSection> {
+    NAMED_SECTIONS
+        .into_iter()
+        .find(|section| section.name == name)
 }
 
 /// The environment variable that sets a key.

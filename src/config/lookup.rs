@@ -14,7 +14,7 @@ use super::Effective;
 use super::layers::{Document, Layers, variable_name};
 use super::problem::{Problem, nearest};
 use super::scalar::{Base, Raw, Refused, Setting};
-use super::source::Place;
+use super::source::{Place, Source};
 
 /// The layers while they are turned into settings.
 pub(super) struct Lookup<'a> {
@@ -24,6 +24,8 @@ pub(super) struct Lookup<'a> {
     pub(super) asked: BTreeMap<String, Option<Place>>,
     /// Keys whose values are whole tables, checked elsewhere.
     pub(super) tables: BTreeSet<String>,
+    /// Where named tables (`teams.research`) and blocks (`classify.priority.1`, counted from 1) begin.
+    pub(super) tables_at: BTreeMap<String, Place>,
     pub(super) problems: Vec<Problem>,
     pub(super) effective: Vec<Effective>,
 }
@@ -39,6 +41,7 @@ impl<'a> Lookup<'a> {
             home: home.map(Path::new),
             asked: BTreeMap::new(),
             tables: BTreeSet::new(),
+            tables_at: BTreeMap::new(),
             problems: Vec::new(),
             effective: Vec::new(),
         }
@@ -93,6 +96,15 @@ impl<'a> Lookup<'a> {
         let place = found.as_ref().map(|(_, place, _)| place.clone());
         self.asked.insert(path.to_owned(), place);
         let (raw, place, dir) = found?;
+        if T::IS_SECRET && matches!(&*place.source, Source::Flag { .. }) {
+            let message = format!("`{path}` cannot be set by a flag");
+            let help = format!(
+                "every process on the machine can read command lines: set {} or use a file",
+                variable_name(path)
+            );
+            self.object(Some(place), path, message, &help);
+            return None;
+        }
         match T::read(
             &raw,
             Base {
@@ -110,8 +122,13 @@ impl<'a> Lookup<'a> {
                 Some(value)
             }
             Err(refused) => {
+                let mut help = None;
                 let (message, expected) = match refused {
                     Refused::Because(why) => (format!("`{path}` {why}"), String::new()),
+                    Refused::Mend(why, how) => {
+                        help = Some(how.to_owned());
+                        (format!("`{path}` {why}"), String::new())
+                    }
                     Refused::Kind
                         if matches!(raw, Raw::Word(_))
                             || (T::IS_TEXT && matches!(raw, Raw::Text(_))) =>
@@ -131,7 +148,7 @@ impl<'a> Lookup<'a> {
                     key: path.to_owned(),
                     message,
                     expected,
-                    help: None,
+                    help,
                 });
                 None
             }
@@ -189,10 +206,14 @@ impl<'a> Lookup<'a> {
             DeValue::Array(blocks) => blocks.iter().collect::<Vec<_>>(),
             _ => vec![found.value],
         };
-        blocks
-            .into_iter()
-            .filter_map(|block| self.read_block(path, document, block))
-            .collect()
+        let mut read = Vec::with_capacity(blocks.len());
+        for (index, block) in blocks.into_iter().enumerate() {
+            let place = Place::at(&document.source, block.span());
+            self.tables_at
+                .insert(format!("{path}.{}", index + 1), place);
+            read.extend(self.read_block(path, document, block));
+        }
+        read
     }
 
     fn read_block<T: DeserializeOwned>(

@@ -3,21 +3,27 @@
 //! built-in default < one TOML file < `TOLLGATE_…` variables < flags. Each layer keeps the place of every value, so that
 //! a mistake is told with file, line and key, all mistakes at once, and `tollgate check` can say where a value is from.
 
+mod amount;
 mod build;
 mod choice;
 mod expand;
+mod findings;
 mod layers;
+pub mod lint;
 mod lookup;
 mod mask;
+mod named;
 mod problem;
 mod scalar;
 pub mod settings;
 mod source;
 mod unknown;
+pub mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+pub use findings::Findings;
 pub use problem::Problems;
 pub use source::Origin;
 
@@ -25,6 +31,7 @@ use layers::{Layers, Texts};
 use lookup::Lookup;
 use problem::Problem;
 use settings::Settings;
+use source::Place;
 
 /// The commented reference configuration, which is the built-in default.
 pub const REFERENCE: &str = include_str!("../../config/tollgate.toml");
@@ -101,6 +108,8 @@ pub struct Loaded {
     pub values: Vec<Effective>,
     /// Every key that exists, also those without a value.
     pub known_keys: BTreeSet<String>,
+    /// Where values, named tables and blocks were written.
+    places: BTreeMap<String, Place>,
 }
 
 /// Why there is no configuration.
@@ -135,15 +144,16 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
     let texts = Texts::read(inputs)?;
     let layers = Layers::parse(&texts, inputs).map_err(ConfigError::wrong)?;
     let mut lookup = Lookup::new(&layers);
-    let settings = build::settings(&mut lookup, &layers.provider_names());
-    let (problems, values, known_keys) = lookup.finish();
-    if !problems.is_empty() {
-        return Err(ConfigError::wrong(problems));
+    let settings = build::settings(&mut lookup);
+    let finished = lookup.finish();
+    if !finished.problems.is_empty() {
+        return Err(ConfigError::wrong(finished.problems));
     }
     Ok(Loaded {
         settings,
         file: texts.file_name(),
-        values,
-        known_keys,
+        values: finished.effective,
+        known_keys: finished.known_keys,
+        places: finished.places,
     })
 }

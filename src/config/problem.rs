@@ -23,8 +23,8 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn render(&self, renderer: &Renderer) -> String {
-        let title = Level::ERROR.primary_title(self.message.as_str());
+    pub(super) fn render(&self, level: Level<'static>, renderer: &Renderer) -> String {
+        let title = level.primary_title(self.message.as_str());
         let help = self.help.as_deref().map(|text| Level::HELP.message(text));
         let (name, text, span) = match self
             .place
@@ -61,7 +61,7 @@ impl Problem {
         renderer.render(&[title.element(snippet).elements(help)])
     }
 
-    fn to_json(&self) -> serde_json::Value {
+    pub(super) fn to_json(&self) -> serde_json::Value {
         let (mut from, mut line, mut column) = (None, None, None);
         if let Some(place) = &self.place {
             from = Some(match &*place.source {
@@ -120,7 +120,7 @@ impl Problems {
         let texts: Vec<String> = self
             .0
             .iter()
-            .map(|problem| problem.render(&renderer))
+            .map(|problem| problem.render(Level::ERROR, &renderer))
             .collect();
         texts.join("\n\n")
     }

@@ -1,4 +1,5 @@
-//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths (choices: `choice`).
+//! What a single value may look like: switches, counts, sizes, durations, addresses, URLs, paths. Choices are in
+//! `choice`, limits, shares and prices in `amount`, scopes, patterns, time zones and secrets in `names`.
 //!
 //! A value from a file has TOML's type; one from a variable or a flag is only text and takes the type of its key.
 
@@ -18,8 +19,12 @@ pub(super) enum Raw<'a> {
     Word(Cow<'a, str>),
     /// A TOML integer.
     Integer(i64),
+    /// A TOML float as it was written, without underscores; also `nan` and `inf`.
+    Fraction(Cow<'a, str>),
     /// A TOML boolean.
     Switch(bool),
+    /// A TOML array of strings.
+    List(Vec<Cow<'a, str>>),
     /// Anything that no setting can be, by TOML's name for it.
     Other(&'static str),
 }
@@ -31,10 +36,18 @@ impl<'a> Raw<'a> {
             DeValue::String(text) => Raw::Text(Cow::Borrowed(text)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map_or(Raw::Other("a number that is too large"), Raw::Integer),
-            DeValue::Float(_) => Raw::Other("a fraction"),
+            DeValue::Float(number) => Raw::Fraction(Cow::Borrowed(number.as_str())),
             DeValue::Boolean(on) => Raw::Switch(*on),
             DeValue::Datetime(_) => Raw::Other("a date"),
-            DeValue::Array(_) => Raw::Other("an array"),
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| match item.get_ref() {
+                    DeValue::String(text) => Some(Cow::Borrowed(text.as_ref())),
+                    _ => None,
+                });
+                texts
+                    .collect::<Option<_>>()
+                    .map_or(Raw::Other("an array of something else"), Raw::List)
+            }
             DeValue::Table(_) => Raw::Other("a table"),
         }
     }
@@ -44,7 +57,9 @@ impl<'a> Raw<'a> {
         match self {
             Raw::Text(_) | Raw::Word(_) => "a text",
             Raw::Integer(_) => "a number",
+            Raw::Fraction(_) => "a fraction",
             Raw::Switch(_) => "true or false",
+            Raw::List(_) => "an array",
             Raw::Other(kind) => kind,
         }
     }
@@ -67,7 +82,11 @@ impl<'a> Raw<'a> {
                 typed.unwrap_or_else(|| word.as_ref().into())
             }
             Raw::Integer(number) => (*number).into(),
+            Raw::Fraction(number) => number
+                .parse::<f64>()
+                .map_or_else(|_| number.as_ref().into(), Into::into),
             Raw::Switch(on) => (*on).into(),
+            Raw::List(items) => items.iter().map(AsRef::as_ref).collect(),
             Raw::Other(kind) => (*kind).into(),
         }
     }
@@ -89,6 +108,8 @@ pub(super) enum Refused {
     Kind,
     /// It is of that kind, but wrong; the words say how (`must be longer than zero`).
     Because(Cow<'static, str>),
+    /// As `Because`, and then how to mend it.
+    Mend(Cow<'static, str>, &'static str),
 }
 
 /// A type that a setting can have.
@@ -97,6 +118,8 @@ pub(super) trait Setting: Sized {
     const EXPECTED: &'static str;
     /// Whether a file writes it as a text.
     const IS_TEXT: bool = true;
+    /// Whether it must not stand on a command line, which every process on the machine can read.
+    const IS_SECRET: bool = false;
     /// Stands in for a value that was refused; never reaches anyone.
     fn placeholder() -> Self;
     /// Reads a value.

@@ -8,11 +8,10 @@ use std::time::Duration;
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::budget::Budget;
-use crate::policy::learned::Quantile;
 use crate::policy::priority::PriorityRule;
 use crate::policy::rules::Policy;
 use crate::policy::task::TaskRules;
-use crate::policy::throttle::Thresholds;
+use crate::policy::throttle::{Share, Thresholds};
 use crate::units::Cost;
 
 /// The whole configuration, checked.
@@ -51,7 +50,8 @@ pub struct Settings {
 pub struct ServerSettings {
     /// Address to listen on; port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// Whether clients beyond this machine are wanted; `listen` is a loopback address otherwise.
+    /// Whether clients beyond this machine are wanted: said so, or listening for them in mode `keys` with TLS. `listen`
+    /// is a loopback address otherwise.
     pub allow_remote: bool,
     /// Largest request body in bytes; larger ones get a 413.
     pub max_body_bytes: usize,
@@ -154,7 +154,7 @@ pub struct ThrottleSettings {
     /// How many sessions, keys … are kept in memory at once; the rest is in the ledger.
     pub max_live: usize,
     /// The share of past outputs that an expected output covers.
-    pub output_quantile: Quantile,
+    pub output_quantile: Share,
     /// What happens to a request whose price is not known.
     pub unknown_price: UnknownPrice,
     /// The line in which low priority waits.
@@ -228,6 +228,16 @@ pub enum AuthMode {
     Passthrough,
     /// A tollgate key; tollgate holds the providers' keys.
     Keys,
+}
+
+impl AuthMode {
+    /// The name used in config and reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AuthMode::Passthrough => "passthrough",
+            AuthMode::Keys => "keys",
+        }
+    }
 }
 
 /// One team.

@@ -76,6 +76,11 @@ impl Place {
         Self { source, span: 0..0 }
     }
 
+    /// Whether it is the reference configuration, so not of the user's making.
+    pub(super) fn is_built_in(&self) -> bool {
+        matches!(*self.source, Source::BuiltIn { .. })
+    }
+
     /// Line and column (in characters), both from 1, where there is a file.
     pub(super) fn line_and_column(&self) -> Option<(usize, usize)> {
         let text = match &*self.source {

@@ -5,26 +5,42 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::de::{DeTable, DeValue};
 
 use super::Effective;
-use super::layers::{Document, variable_name};
+use super::layers::{Document, NAMED_SECTIONS, named_section, variable_name};
 use super::lookup::Lookup;
 use super::problem::{Problem, nearest};
 use super::scalar::Raw;
 use super::source::Place;
 
+/// What comes of the asking.
+pub(super) struct Finished {
+    pub(super) problems: Vec<Problem>,
+    pub(super) effective: Vec<Effective>,
+    pub(super) known_keys: BTreeSet<String>,
+    /// Where the effective values, the named tables and the blocks were written.
+    pub(super) places: BTreeMap<String, Place>,
+}
+
 impl Lookup<'_> {
     /// Notes whatever nobody asked for, and ends the asking.
-    pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Effective>, BTreeSet<String>) {
+    pub(super) fn finish(mut self) -> Finished {
         if let Some(file) = &self.layers.file {
             self.check_table(file, &file.table, "");
         }
         self.check_table(&self.layers.built_in, &self.layers.built_in.table, "");
         self.check_flags();
         self.check_variables();
-        (
-            self.problems,
-            self.effective,
-            self.asked.into_keys().collect(),
-        )
+        let mut places = self.tables_at;
+        places.extend(
+            self.asked
+                .iter()
+                .filter_map(|(path, place)| Some((path.clone(), place.clone()?))),
+        );
+        Finished {
+            problems: self.problems,
+            effective: self.effective,
+            known_keys: self.asked.into_keys().collect(),
+            places,
+        }
     }
 
     fn check_table(&mut self, document: &Document<'_>, table: &DeTable<'_>, parent: &str) {
@@ -43,11 +59,13 @@ impl Lookup<'_> {
                 .range(below.clone()..)
                 .next()
                 .is_some_and(|(known, _)| known.starts_with(&below));
+            let in_named = named_section(parent).is_some();
+            let is_section = is_section || named_section(&path).is_some();
             match value.get_ref() {
-                DeValue::Table(inner) if is_section || path == "providers" => {
-                    self.check_table(document, inner, &path)
-                }
-                _ if is_section || path == "providers" => {
+                DeValue::Table(inner) if is_section => self.check_table(document, inner, &path),
+                // Tables whose names are refused are not asked for their keys, and have their problem already.
+                DeValue::Table(_) if in_named => {}
+                _ if is_section || in_named => {
                     let found = Raw::of(value.get_ref()).kind();
                     self.problems.push(Problem {
                         place: Some(Place::at(&document.source, value.span())),
@@ -59,8 +77,6 @@ impl Lookup<'_> {
                         help: None,
                     });
                 }
-                // Providers whose names are refused are not asked for their keys, and have their problem already.
-                _ if parent == "providers" => {}
                 _ => self.unknown(Place::at(&document.source, key.span()), &path),
             }
         }
@@ -77,25 +93,32 @@ impl Lookup<'_> {
                     message,
                     "write its blocks into a config file",
                 );
-            } else if !self.asked.contains_key(&flag.key) && !self.has_refused_provider(&flag.key) {
+            } else if !self.asked.contains_key(&flag.key) && !self.has_refused_name(&flag.key) {
                 self.unknown(place, &flag.key);
             }
         }
     }
 
-    /// A provider without one known key is one whose name was refused.
-    fn has_refused_provider(&self, path: &str) -> bool {
-        path.strip_prefix("providers.")
-            .and_then(|rest| rest.split_once('.'))
-            .is_some_and(|(name, _)| {
-                !self
-                    .asked
-                    .contains_key(&format!("providers.{name}.base_url"))
-                    && self
-                        .layers
-                        .provider_names()
-                        .iter()
-                        .any(|(known, _)| known == name)
+    /// A named table without one known key is one whose name was refused.
+    fn has_refused_name(&self, path: &str) -> bool {
+        let Some((section, rest)) = path.split_once('.') else {
+            return false;
+        };
+        let Some((name, _)) = rest.rsplit_once('.') else {
+            return false;
+        };
+        let below = format!("{section}.{name}.");
+        let is_asked = self
+            .asked
+            .range(below.clone()..)
+            .next()
+            .is_some_and(|(known, _)| known.starts_with(&below));
+        !is_asked
+            && named_section(section).is_some_and(|section| {
+                self.layers
+                    .names(section)
+                    .iter()
+                    .any(|(known, _)| known == name)
             })
     }
 
@@ -160,6 +183,10 @@ impl Lookup<'_> {
                     .next(),
             })
             .collect();
+        if parent.is_empty() {
+            siblings.extend(NAMED_SECTIONS.map(|section| section.name));
+            siblings.sort_unstable();
+        }
         siblings.dedup();
         let help = match nearest(name, siblings.iter().copied()) {
             Some(meant) => Some(format!("did you mean `{meant}`?")),
@@ -183,10 +210,11 @@ impl Lookup<'_> {
 
     /// The same name in another section, such as `listen` above the first section.
     fn elsewhere(&self, name: &str) -> Option<String> {
-        let mut known = self
-            .asked
-            .keys()
-            .filter(|known| !known.starts_with("providers."));
+        let mut known = self.asked.keys().filter(|known| {
+            known
+                .split_once('.')
+                .is_some_and(|(section, _)| named_section(section).is_none())
+        });
         let meant =
             known.find(|known| known.rsplit_once('.').is_some_and(|(_, last)| last == name))?;
         Some(format!("did you mean `{meant}`?"))

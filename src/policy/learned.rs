@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use super::throttle::Share;
 use crate::llm::estimate::USUAL_OUTPUT;
 use crate::llm::usage::Usage;
 
@@ -40,12 +41,8 @@ pub struct Learned {
     callers: usize,
     /// Counts what is learned; tells what was used last.
     turn: u64,
-    quantile: Quantile,
+    quantile: Share,
 }
-
-/// The share of past outputs that an expected output must reach, in thousandths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quantile(pub u16);
 
 #[derive(Debug, Default)]
 struct Model {
@@ -143,11 +140,11 @@ impl Habit {
         self.inputs = self.inputs.saturating_add(1);
     }
 
-    fn output(&self, quantile: Quantile) -> Option<u64> {
+    fn output(&self, quantile: Share) -> Option<u64> {
         if self.count < ENOUGH {
             return None;
         }
-        let needed = (u64::from(self.count) * u64::from(quantile.0)).div_ceil(1_000);
+        let needed = (u64::from(self.count) * u64::from(quantile.0)).div_ceil(1_000_000);
         let mut seen = 0;
         for (bucket, count) in self.outputs.iter().enumerate() {
             seen += u64::from(*count);
@@ -160,8 +157,8 @@ impl Habit {
 }
 
 impl Learned {
-    /// Nothing learned yet.
-    pub fn new(quantile: Quantile) -> Self {
+    /// Nothing learned yet. `quantile` is the share of past outputs that an expected output covers.
+    pub fn new(quantile: Share) -> Self {
         Self {
             models: HashMap::new(),
             callers: 0,
@@ -273,7 +270,7 @@ mod tests {
     }
 
     fn learned() -> Learned {
-        Learned::new(Quantile(950))
+        Learned::new(Share(950_000))
     }
 
     #[test]

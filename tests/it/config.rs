@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tollgate::config::settings::{LogFormat, LogLevel};
+use tollgate::config::settings::{
+    AuthMode, LogFormat, LogLevel, Secret, TeamSettings, ThrottleMode, TlsFiles, UnknownPrice,
+};
 use tollgate::config::{ConfigError, Inputs, Loaded, Origin, Override, REFERENCE, load};
 use tollgate::llm::wire::Dialect;
+use tollgate::policy::budget::{Budget, Limit, ScopeKind, Window};
 use tollgate::policy::priority::Pattern;
+use tollgate::policy::rules::Policy;
+use tollgate::policy::throttle::{Share, Thresholds};
 use tollgate::units::Priority;
 
 /// A configuration in a directory of its own, which is the working directory and the home.
@@ -58,6 +63,12 @@ impl Rig {
     fn config(mut self, path: impl Into<PathBuf>) -> Self {
         self.inputs.config = Some(path.into());
         self
+    }
+
+    /// Names the file with its directory, on which its relative paths then stand.
+    fn config_in_place(self) -> Self {
+        let path = self.path().join("tollgate.toml");
+        self.config(path)
     }
 
     fn path(&self) -> &Path {
@@ -121,6 +132,27 @@ fn without_any_file_the_defaults_hold() {
     assert_eq!(settings.ledger.keep_sums, Duration::from_secs(400 * 86_400));
     assert_eq!(settings.ledger.max_bytes, 1 << 30);
     assert!(!settings.ledger.pass_on_failure);
+    let throttle = &settings.throttle;
+    assert_eq!(throttle.mode, ThrottleMode::On);
+    assert_eq!(throttle.thresholds, Thresholds::default());
+    assert_eq!(throttle.time_zone.iana_name(), Some("UTC"));
+    assert_eq!(throttle.max_live, 100_000);
+    assert_eq!(throttle.unknown_price, UnknownPrice::Allow);
+    assert_eq!(throttle.queue.max_waiting, 1000);
+    assert_eq!(throttle.queue.max_wait, Duration::from_secs(300));
+    assert_eq!(throttle.queue.keep_alive, None);
+    assert_eq!(settings.auth.mode, AuthMode::Passthrough);
+    assert_eq!(
+        settings.auth.keys_file,
+        rig.path().join(".local/state/tollgate/keys.json")
+    );
+    assert_eq!(settings.auth.tier, None);
+    assert!(settings.teams.is_empty() && settings.keys.is_empty());
+    assert_eq!(
+        settings.tiers.keys().collect::<Vec<_>>(),
+        ["enterprise", "free", "pro"]
+    );
+    assert_eq!(settings.server.tls, None);
     assert_eq!(settings.log.level, LogLevel::Info);
     assert_eq!(settings.log.format, LogFormat::Text);
     let providers: Vec<_> = settings
@@ -203,7 +235,8 @@ fn without_any_file_the_defaults_hold() {
 
 #[test]
 fn the_reference_names_every_key_and_no_other() {
-    // Settings that are switched off and example blocks count; examples are read as if they were switched on.
+    // Settings that are switched off and example blocks count; examples are read as if they were switched on. A key of a
+    // named table counts if one table of its section shows it.
     let on: String = REFERENCE
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -215,29 +248,35 @@ fn the_reference_names_every_key_and_no_other() {
     let table: toml::Table = on
         .parse()
         .expect("the reference is TOML with everything switched on");
+    let named = ["providers", "budgets", "tiers", "teams", "keys"];
     let written = |path: &str| {
         let mut segments = path.split('.');
-        let first = table.get(segments.next().expect("a segment"));
-        segments.try_fold(first?, |value, segment| value.get(segment))
+        let section = segments.next().expect("a segment");
+        let first = table.get(section)?;
+        if !named.contains(&section) {
+            return segments.try_fold(first, |value, segment| value.get(segment));
+        }
+        let key = segments.next_back()?;
+        first.as_table()?.values().find_map(|named| named.get(key))
     };
-    let loaded = Rig::new().load();
+    let loaded = Rig::new()
+        .flag("teams.research.tier", "pro")
+        .flag("keys.batch.priority", "low")
+        .load();
     let keys: BTreeSet<&str> = loaded.known_keys.iter().map(String::as_str).collect();
     for key in &keys {
-        // The keys of all providers are shown at one of them.
-        let shown = match key
-            .strip_prefix("providers.")
-            .and_then(|rest| rest.split_once('.'))
-        {
-            Some((_, key)) => format!("providers.openai.{key}"),
-            None => (*key).to_owned(),
-        };
         assert!(
-            written(&shown).is_some(),
+            written(key).is_some(),
             "{key} is not in config/tollgate.toml"
         );
     }
+    assert!(keys.contains("teams.research.max_depth") && keys.contains("keys.batch.models"));
     // And with everything switched on there is nothing that is not known.
-    Rig::file(&on).load();
+    Rig::file(&on)
+        .write("anthropic.key", "sk-1\n")
+        .variable("OPENAI_API_KEY", "sk-2")
+        .config_in_place()
+        .load();
 }
 
 #[test]
@@ -660,13 +699,13 @@ error: `server.max_body` cannot be understood
 }
 
 #[test]
-fn listening_for_other_machines_needs_a_deliberate_yes() {
+fn listening_for_other_machines_needs_keys_and_tls_or_a_deliberate_yes() {
     let told = Rig::file("server.listen = '0.0.0.0:8402'\n").error();
     assert!(told.contains(
-        "`server.listen` is reachable from other machines, and `server.allow_remote` is false"
+        "`server.listen` is reachable from other machines, which needs auth.mode = \"keys\" and TLS"
     ));
     assert!(
-        told.contains("set server.allow_remote = true if the network is trusted"),
+        told.contains("server.allow_remote = true lets everybody in if the network is trusted"),
         "{told}"
     );
     for listen in ["[::]:1", "192.168.1.2:80"] {
@@ -690,6 +729,53 @@ fn listening_for_other_machines_needs_a_deliberate_yes() {
             1
         );
     }
+    let remote = || Rig::new().flag("server.listen", "0.0.0.0:1");
+    let tls = |rig: Rig| {
+        rig.flag("server.tls_cert_file", "a.pem")
+            .flag("server.tls_key_file", "b.pem")
+    };
+    let told = remote().flag("auth.mode", "keys").error();
+    assert!(told.contains("other machines, which needs TLS"), "{told}");
+    assert!(told.contains("pass in clear text"), "{told}");
+    let told = tls(remote()).error();
+    assert!(
+        told.contains("other machines, which needs auth.mode = \"keys\"\n"),
+        "{told}"
+    );
+    let server = tls(remote())
+        .flag("auth.mode", "keys")
+        .load()
+        .settings
+        .server;
+    assert!(server.allow_remote, "other machines are wanted");
+    let files = TlsFiles {
+        cert_file: "a.pem".into(),
+        key_file: "b.pem".into(),
+    };
+    assert_eq!(server.tls, Some(files));
+    assert!(!tls(Rig::new()).load().settings.server.allow_remote);
+}
+
+#[test]
+fn https_takes_certificate_and_key() {
+    mistake(
+        "[server]\ntls_cert_file = 'a.pem'\n",
+        r#"
+error: `server.tls_cert_file` is set and `server.tls_key_file` is not
+ --> tollgate.toml:2:17
+  |
+2 | tls_cert_file = 'a.pem'
+  |                 ^^^^^^^
+  |
+  = help: HTTPS takes both: the certificate chain and its private key, as PEM files"#,
+    );
+    let told = Rig::new()
+        .variable("TOLLGATE_SERVER_TLS_KEY_FILE", "b")
+        .error();
+    assert!(
+        told.contains("`server.tls_key_file` is set and `server.tls_cert_file` is not"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -848,4 +934,551 @@ fn reading_a_configuration_takes_no_time_that_a_person_would_notice() {
         "{:?}",
         start.elapsed() / 5
     );
+}
+
+fn usd(text: &str) -> Limit {
+    Limit::Usd(text.parse().expect("money"))
+}
+
+#[test]
+fn the_default_budgets_are_the_guides() {
+    let settings = Rig::new().load().settings;
+    let budgets: Vec<_> = settings
+        .budgets
+        .iter()
+        .map(|budget| {
+            assert!(!budget.hard && !budget.counts_cache_reads && budget.only.is_none());
+            let name = budget.name.as_str();
+            (name, budget.scope, budget.window, budget.limit)
+        })
+        .collect();
+    use ScopeKind::{Global, Session};
+    use Window::{Day, Hour, Month};
+    assert_eq!(
+        budgets,
+        [
+            ("session-tokens-hour", Session, Hour, Limit::Tokens(100_000)),
+            ("session-tokens-day", Session, Day, Limit::Tokens(1_000_000)),
+            ("session-usd-hour", Session, Hour, usd("5")),
+            ("session-usd-day", Session, Day, usd("50")),
+            ("global-tokens-hour", Global, Hour, Limit::Tokens(500_000)),
+            ("global-tokens-day", Global, Day, Limit::Tokens(5_000_000)),
+            ("global-usd-month", Global, Month, usd("1000")),
+        ]
+    );
+}
+
+#[test]
+fn a_file_changes_single_keys_of_a_budget_adds_others_and_switches_some_off() {
+    let settings = Rig::file(
+        "[budgets.session-usd-day]\nlimit = '$20'\nhard = true\n\n[budgets.global-usd-month]\nenabled = false\n\n\
+         [budgets.research]\nscope = 'team:research'\nwindow = 'Month'\nlimit = '1_000 requests'\ncount_cache_reads = true\n",
+    )
+    .variable("TOLLGATE_BUDGETS_SESSION_TOKENS_HOUR_LIMIT", "1,000 tokens")
+    .variable("TOLLGATE_BUDGETS_NIGHT_LIMIT", "5 usd")
+    .variable("TOLLGATE_BUDGETS_NIGHT_SCOPE", "session:night")
+    .flag("budgets.night.window", "day")
+    .flag("budgets.session-tokens-day.enabled", "false")
+    .load()
+    .settings;
+    let find = |name: &str| settings.budgets.iter().find(|budget| budget.name == name);
+    let day = find("session-usd-day").expect("built in");
+    assert_eq!((day.limit, day.hard), (usd("20"), true));
+    assert_eq!((day.scope, day.window), (ScopeKind::Session, Window::Day));
+    assert!(find("global-usd-month").is_none() && find("session-tokens-day").is_none());
+    let hour = find("session-tokens-hour").expect("built in");
+    assert_eq!(hour.limit, Limit::Tokens(1000));
+    assert_eq!(
+        find("research"),
+        Some(&Budget {
+            name: "research".into(),
+            scope: ScopeKind::Team,
+            only: Some("research".into()),
+            window: Window::Month,
+            limit: Limit::Requests(1000),
+            hard: false,
+            counts_cache_reads: true,
+        })
+    );
+    assert_eq!(
+        find("night").and_then(|budget| budget.only.as_deref()),
+        Some("night")
+    );
+    let names: Vec<_> = settings.budgets.iter().map(|b| b.name.as_str()).collect();
+    assert_eq!(names[0], "session-tokens-hour");
+    assert_eq!(names[5..], ["research", "night"]);
+}
+
+#[test]
+fn tiers_teams_and_keys_are_read() {
+    let settings = Rig::file(
+        "[auth]\nmode = 'keys'\nkeys_file = 'k.json'\ntier = 'free'\n\n[tiers.free]\nmax_output = 2_000\nmodels = []\n\n\
+         [tiers.own]\nrequests_per_minute = 1\n\n[teams.research]\ntier = 'own'\npriority = 'LOW'\ntools = ['Read', 'web_*']\n\n\
+         [teams.ops]\n\n[keys.key-0123456789ab]\nmax_depth = 0\nmax_priority = 'critical'\n",
+    )
+    .variable("TOLLGATE_TIERS_PRO_MODELS", "*haiku*, gpt-*-mini")
+    .variable("TOLLGATE_TIERS_FREE_MAX_PRIORITY", "high")
+    .flag("keys.batch.requests_per_hour", "1,000")
+    .load()
+    .settings;
+    assert_eq!(settings.auth.mode, AuthMode::Keys);
+    assert_eq!(settings.auth.keys_file, Path::new("k.json"));
+    assert_eq!(settings.auth.tier.as_deref(), Some("free"));
+    let free = &settings.tiers["free"];
+    assert_eq!(free.max_output_tokens, Some(2000));
+    assert_eq!(free.models, Some(vec![]));
+    assert_eq!(free.max_priority, Some(Priority::High));
+    assert_eq!(free.requests_per_minute, Some(10), "the built-in one stays");
+    let models = ["*haiku*", "gpt-*-mini"].map(Pattern::new);
+    assert_eq!(settings.tiers["pro"].models, Some(models.to_vec()));
+    assert_eq!(settings.tiers.len(), 4, "no tier is made of a longer key");
+    assert_eq!(
+        settings.teams["research"],
+        TeamSettings {
+            tier: Some("own".into()),
+            policy: Policy {
+                priority: Some(Priority::Low),
+                tools: Some(["Read", "web_*"].map(Pattern::new).to_vec()),
+                ..Policy::default()
+            },
+        }
+    );
+    assert_eq!(settings.teams["ops"], TeamSettings::default());
+    assert_eq!(settings.keys["batch"].requests_per_hour, Some(1000));
+    let key = &settings.keys["key-0123456789ab"];
+    assert_eq!(
+        (key.max_depth, key.max_priority),
+        (Some(0), Some(Priority::Critical))
+    );
+}
+
+#[test]
+fn every_key_of_a_policy_makes_a_team_by_a_variable_alone() {
+    let loaded = Rig::new().flag("teams.seen.tier", "pro").load();
+    let keys: Vec<&str> = loaded
+        .known_keys
+        .iter()
+        .filter_map(|key| key.strip_prefix("teams.seen."))
+        .collect();
+    assert_eq!(keys.len(), 10, "{keys:?}");
+    for key in keys {
+        let value = match key {
+            "tier" => "pro",
+            "priority" | "max_priority" => "low",
+            _ => "1",
+        };
+        let variable = format!("TOLLGATE_TEAMS_MY_TEAM_{}", key.to_ascii_uppercase());
+        let settings = Rig::new().variable(&variable, value).load().settings;
+        assert_eq!(
+            settings.teams.keys().collect::<Vec<_>>(),
+            ["my_team"],
+            "{variable}"
+        );
+    }
+}
+
+#[test]
+fn thresholds_zone_line_and_ceiling_are_read() {
+    let settings = Rig::file(
+        "[throttle]\nmode = 'shadow'\nwarning = 0.5\nsoft = '66.6%'\nhard = '66.6%'\ncritical = '100%'\nhysteresis = '0%'\n\
+         time_zone = 'Europe/Vienna'\nmax_live = 5\nunknown_price = 'ceiling'\nceiling_input = 2.5\nceiling_output = 10\n\
+         queue.max_waiting = 0\nqueue.max_wait = '1h'\nqueue.keep_alive = '15s'\n",
+    )
+    .load()
+    .settings;
+    let throttle = &settings.throttle;
+    assert_eq!(throttle.mode, ThrottleMode::Shadow);
+    assert_eq!(
+        throttle.thresholds,
+        Thresholds {
+            warning: Share(500_000),
+            soft: Share(666_000),
+            hard: Share(666_000),
+            critical: Share::WHOLE,
+            hysteresis: Share(0),
+        }
+    );
+    assert_eq!(throttle.time_zone.iana_name(), Some("Europe/Vienna"));
+    let [input, output] = ["2.5", "10"].map(|price| price.parse().expect("money"));
+    assert_eq!(
+        throttle.unknown_price,
+        UnknownPrice::Ceiling { input, output }
+    );
+    assert_eq!((throttle.max_live, throttle.queue.max_waiting), (5, 0));
+    assert_eq!(throttle.queue.keep_alive, Some(Duration::from_secs(15)));
+    let zone = Rig::new()
+        .flag("throttle.time_zone", "UTC")
+        .load()
+        .settings
+        .throttle
+        .time_zone;
+    assert_eq!(zone, jiff::tz::TimeZone::UTC);
+}
+
+#[test]
+fn a_bad_limit_is_told_with_its_place_and_how_to_mend_it() {
+    mistake(
+        "[budgets.session-usd-hour]\nlimit = \"5 euros\"\n",
+        r#"
+error: `budgets.session-usd-hour.limit` has a unit that is not known
+ --> tollgate.toml:2:9
+  |
+2 | limit = "5 euros"
+  |         ^^^^^^^^^
+  |
+  = help: the units are tokens, usd (or $ in front) and requests"#,
+    );
+    mistake(
+        "[budgets.session-usd-hour]\nlimit = 5\n",
+        r#"
+error: `budgets.session-usd-hour.limit` has the wrong type
+ --> tollgate.toml:2:9
+  |
+2 | limit = 5
+  |         ^ expected a limit with its unit, such as "100000 tokens", "5 usd" or "60 requests", found a number"#,
+    );
+    for (limit, told_as) in [
+        ("'0 tokens'", "must be larger than zero"),
+        ("'-5 usd'", "must be larger than zero"),
+        ("'-$5'", "must be larger than zero"),
+        ("'1.5 tokens'", "must be a whole number of tokens"),
+        (
+            "'18446744073709551616 tokens'",
+            "is above 1,000,000,000,000,000 of tokens",
+        ),
+        (
+            "'340282366920938463463374607431768211456 requests'",
+            "is above 1,000,000,000,000,000 of requests",
+        ),
+        (
+            "'340282366920938463463374607431768211456 usd'",
+            "is above 1,000,000,000 USD",
+        ),
+        (
+            "'1_000_000_000_000_001 tokens'",
+            "help: for no limit switch the budget off: enabled = false",
+        ),
+        ("'$1000000000.01'", "is above 1,000,000,000 USD"),
+        ("'nan usd'", "cannot be understood"),
+        ("nan", "found a fraction"),
+        ("'1,5 usd'", "a comma is not a decimal point here"),
+        ("'5'", "has no unit"),
+        ("''", "cannot be understood"),
+        ("99999999999999999999", "found a number that is too large"),
+    ] {
+        let file = format!("budgets.session-usd-hour.limit = {limit}\n");
+        let told = Rig::file(&file).error();
+        assert!(told.contains(told_as), "{file}: {told}");
+        assert!(told.contains(" --> tollgate.toml:1:34"), "{file}: {told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{file}: {told}");
+    }
+}
+
+#[test]
+fn bad_budgets_tiers_teams_and_keys_are_told_at_their_place() {
+    let scope = |scope: &str| format!("budgets.session-usd-hour.scope = '{scope}'\n");
+    for (file, told_as) in [
+        (
+            scope("galaxy"),
+            "expected global, session, key, team, provider or model",
+        ),
+        (
+            scope("global:x"),
+            "global is everything together and has no name",
+        ),
+        (
+            scope("team:"),
+            "a name that no key, team or provider can have",
+        ),
+        (
+            scope("provider:OpenAI"),
+            "a name that no key, team or provider can have",
+        ),
+        (
+            scope("key:sk-ant-Ab"),
+            "a name that no key, team or provider can have",
+        ),
+        (
+            scope("session:"),
+            "a name that is empty, too long or has other characters",
+        ),
+        (
+            scope("session:é"),
+            "a name that is empty, too long or has other characters",
+        ),
+        (
+            scope("session:a b"),
+            "a name that is empty, too long or has other characters",
+        ),
+        (
+            scope(&format!("model:{}", "m".repeat(129))),
+            "1 to 128 visible ASCII characters",
+        ),
+        (scope("model:*opus*"), "write \"model\" for each model"),
+        (
+            "budgets.session-usd-hour.window = 'week'\n".into(),
+            "expected minute, hour, day or month",
+        ),
+        (
+            "budgets.session_usd_hour.limit = '5 usd'\n".into(),
+            "budget `session_usd_hour` differs from another one only in - and _",
+        ),
+        (
+            "budgets.Mine.limit = '5 usd'\n".into(),
+            "`Mine` cannot be a budget's name",
+        ),
+        (
+            "budgets.session-usd-hour.max = 1\n".into(),
+            "unknown key `budgets.session-usd-hour.max`",
+        ),
+        (
+            "budgets.mine = '5 usd'\n".into(),
+            "expected a section that begins with [budgets.mine], found a text",
+        ),
+        (
+            "[[budgets]]\nlimit = '5 usd'\n".into(),
+            "expected a section that begins with [budgets], found an array of something else",
+        ),
+        (
+            "[team.research]\ntier = 'pro'\n".into(),
+            "did you mean `teams`?",
+        ),
+        (
+            "teams.\"a b\".tier = 'pro'\n".into(),
+            "`a b` cannot be a team's name",
+        ),
+        (
+            "teams.research.tier = 'por'\n".into(),
+            "did you mean `pro`?",
+        ),
+        (
+            "auth.tier = 'gold'\n".into(),
+            "known: enterprise, free, pro; a section [tiers.NAME] adds one",
+        ),
+        (
+            "auth.mode = 'open'\n".into(),
+            "expected passthrough or keys",
+        ),
+        (
+            "tiers.free.tier = 'pro'\n".into(),
+            "unknown key `tiers.free.tier`",
+        ),
+        (
+            "tiers.free.max_output = 0\n".into(),
+            "must be larger than zero",
+        ),
+        (
+            "tiers.free.max_output = -1\n".into(),
+            "must be larger than zero",
+        ),
+        (
+            "tiers.free.max_output = 1.5\n".into(),
+            "expected a whole number, found a fraction",
+        ),
+        (
+            "tiers.free.max_output = '5'\n".into(),
+            "expected a whole number, found a text",
+        ),
+        (
+            "tiers.free.max_prompt = 9223372036854775807\n".into(),
+            "is above 1,000,000,000,000,000",
+        ),
+        ("tiers.free.max_depth = -1\n".into(), "must not be negative"),
+        (
+            "tiers.free.models = '*haiku*'\n".into(),
+            "expected a list of patterns such as",
+        ),
+        (
+            "tiers.free.models = ['a', 5]\n".into(),
+            "found an array of something else",
+        ),
+        (
+            "tiers.free.tools = ['']\n".into(),
+            "has a pattern that is empty, too long or has other characters",
+        ),
+        (
+            "tiers.free.tools = ['naïve']\n".into(),
+            "has a pattern that is empty, too long or has other characters",
+        ),
+        (
+            "tiers.free.max_priority = 'urgent'\n".into(),
+            "expected low, normal, high or critical",
+        ),
+        ("throttle.warning = '-1%'\n".into(), "must not be negative"),
+        (
+            "throttle.warning = '0%'\n".into(),
+            "`throttle.warning` must be larger than zero",
+        ),
+        (
+            "throttle.warning = 70\n".into(),
+            "expected a share such as \"70%\" or 0.7, found a number",
+        ),
+        ("throttle.critical = '100.1%'\n".into(), "is above 100%"),
+        (
+            "throttle.critical = 1e300\n".into(),
+            "is not a plain decimal number",
+        ),
+        (
+            "throttle.critical = nan\n".into(),
+            "is not a plain decimal number",
+        ),
+        (
+            "throttle.warning = '85%'\n".into(),
+            "`throttle.warning` (85%) is above `throttle.soft` (80%)",
+        ),
+        (
+            "throttle.critical = '50%'\n".into(),
+            "`throttle.hard` (90%) is above `throttle.critical` (50%)",
+        ),
+        (
+            "throttle.hysteresis = '6%'\n".into(),
+            "(6%) is larger than the step from `throttle.hard` to `throttle.critical` (5%)",
+        ),
+        (
+            "throttle.time_zone = 'Mars/Olympus'\n".into(),
+            "expected a time zone such as \"UTC\"",
+        ),
+        (
+            "throttle.time_zone = '+01:00'\n".into(),
+            "expected a time zone such as \"UTC\"",
+        ),
+        (
+            "throttle.max_live = 0\n".into(),
+            "`throttle.max_live` must be larger than zero",
+        ),
+        (
+            "throttle.mode = true\n".into(),
+            "expected on, shadow or off, found true or false",
+        ),
+        (
+            "throttle.unknown_price = 'free'\n".into(),
+            "expected allow, refuse or ceiling",
+        ),
+        (
+            "throttle.ceiling_input = '0'\n".into(),
+            "must be larger than zero",
+        ),
+        (
+            "throttle.ceiling_input = '1000000.5'\n".into(),
+            "is above a dollar for a token",
+        ),
+        (
+            "throttle.queue.max_wait = '0s'\n".into(),
+            "must be longer than zero",
+        ),
+        (
+            "throttle.queue.keep_alive = '0s'\n".into(),
+            "\"never\" means no limit",
+        ),
+    ] {
+        let told = Rig::file(&file).error();
+        assert!(told.contains(told_as), "{file}: {told}");
+        assert!(told.contains(" --> tollgate.toml:"), "{file}: {told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{file}: {told}");
+    }
+    let told = Rig::file("[budgets.mine]\nlimit = '5 usd'\n").error();
+    assert!(told.contains("`budgets.mine.scope` is missing"), "{told}");
+    assert!(told.contains("`budgets.mine.window` is missing"), "{told}");
+    let told = Rig::new().flag("throttle.warning", "70").error();
+    assert!(told.contains("a percentage has its sign"), "{told}");
+}
+
+#[test]
+fn a_providers_key_comes_from_the_environment_the_file_or_a_file_of_its_own() {
+    let openai = |rig: Rig| {
+        let providers = rig.load().settings.providers;
+        let openai = providers.into_iter().find(|p| p.name == "openai");
+        openai.expect("built in").api_key
+    };
+    let secret = |text: &str| Some(Secret::new(text));
+    assert_eq!(openai(Rig::new()), None);
+    let rig = Rig::new().variable("TOLLGATE_PROVIDERS_OPENAI_API_KEY", "sk-1");
+    assert_eq!(openai(rig), secret("sk-1"));
+    let rig = Rig::file("providers.openai.api_key = '${KEY}'\n").variable("KEY", "sk-2");
+    assert_eq!(openai(rig), secret("sk-2"));
+    for text in ["sk-3", "sk-3\n", "sk-3\r\n"] {
+        let rig = Rig::file("providers.openai.api_key_file = 'k'\n").write("k", text);
+        let rig = rig.config_in_place();
+        assert_eq!(openai(rig), secret("sk-3"), "{text:?}");
+    }
+    for (file, key, told_as) in [
+        ("api_key = ''", None, "`providers.openai.api_key` is empty"),
+        ("api_key = 'sk 4'", None, "has a space, a line break"),
+        ("api_key = 5", None, "expected a text, found a number"),
+        ("api_key_file = 'k'", None, "cannot be read: "),
+        (
+            "api_key_file = 'k'",
+            Some(""),
+            "the file of `providers.openai.api_key_file` is empty",
+        ),
+        (
+            "api_key_file = 'k'",
+            Some("\n\n"),
+            "has a space, a line break",
+        ),
+        (
+            "api_key_file = 'k'",
+            Some("a\nb\n"),
+            "has a space, a line break",
+        ),
+        (
+            "api_key = 'a'\napi_key_file = 'k'",
+            Some("a"),
+            "are both set",
+        ),
+    ] {
+        let rig = Rig::file(&format!("[providers.openai]\n{file}\n"));
+        let rig = key.into_iter().fold(rig, |rig, key| rig.write("k", key));
+        let told = rig.config_in_place().error();
+        assert!(told.contains(told_as), "{file}: {told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{file}: {told}");
+    }
+    let told = Rig::new()
+        .flag("providers.openai.api_key", "sk-hidden")
+        .error();
+    assert!(
+        told.contains("`providers.openai.api_key` cannot be set by a flag")
+            && told.contains("set TOLLGATE_PROVIDERS_OPENAI_API_KEY or use a file")
+            && !told.contains("hidden"),
+        "{told}"
+    );
+    let rig = Rig::file("providers.openai = { api_key_file = 'none', enabled = false }\n");
+    assert!(
+        rig.load()
+            .settings
+            .providers
+            .iter()
+            .all(|p| p.api_key.is_none())
+    );
+}
+
+#[test]
+fn a_providers_key_is_nowhere_in_what_is_told_of_a_configuration() {
+    let rig = Rig::file("providers.openai.api_key = 'sk-hidden-1'\n")
+        .variable("TOLLGATE_PROVIDERS_GROQ_API_KEY", "sk-hidden-2")
+        .write("k", "sk-hidden-3")
+        .flag("providers.xai.api_key_file", "K");
+    let path = rig.path().join("k").display().to_string();
+    let rig = rig.flag("providers.xai.api_key_file", &path);
+    let loaded = rig.load();
+    assert_eq!(
+        loaded
+            .settings
+            .providers
+            .iter()
+            .filter(|p| p.api_key.is_some())
+            .count(),
+        3
+    );
+    let findings = loaded.lint(&tollgate::llm::catalogue::Catalogue::builtin());
+    assert_eq!(findings.warnings(), 3, "never sent in this mode");
+    let shown: String = loaded.values.iter().map(|value| value.shown()).collect();
+    for text in [
+        format!("{loaded:?}"),
+        shown,
+        findings.render(false),
+        findings.to_json().to_string(),
+    ] {
+        assert!(!text.contains("hidden"), "{text}");
+    }
 }
