@@ -6,6 +6,7 @@
 
 pub mod booking;
 pub mod budget;
+pub mod client;
 pub mod explicit;
 pub mod origin;
 pub mod priority;
