@@ -178,7 +178,9 @@ impl Refusal {
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyBroken
-            | Refusal::ClientGone => StatusCode::BAD_REQUEST,
+            | Refusal::ClientGone
+            // Not a 403, which Claude Code takes for a failed login.
+            | Refusal::UnknownPrice { .. } => StatusCode::BAD_REQUEST,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -191,7 +193,7 @@ impl Refusal {
                 Ending::Transient { .. } | Ending::Final => StatusCode::TOO_MANY_REQUESTS,
                 Ending::NeverFits => StatusCode::BAD_REQUEST,
             },
-            Refusal::PolicyViolation { .. } | Refusal::UnknownPrice { .. } => StatusCode::FORBIDDEN,
+            Refusal::PolicyViolation { .. } => StatusCode::FORBIDDEN,
             Refusal::BadKey { .. } => StatusCode::UNAUTHORIZED,
         }
     }

@@ -1,5 +1,8 @@
 //! What the refusal of a budget says to a person: which budget, whose, how full, when the request passes again, and what
-//! can be done. It begins like the guide's `Request throttled: HARD. Token limit exceeded.`
+//! can be done.
+//!
+//! It never says "token limit exceeded" or "too long": agents (opencode for one) take that for an overflow of the
+//! model's context window, shorten the conversation with a request of its own, and try again.
 
 use std::time::Duration;
 
@@ -48,9 +51,9 @@ fn state(refusal: &BudgetRefusal) -> String {
     let budget = &refusal.budget;
     let amount = |amount| Quantity { refusal, amount };
     let kind = match budget.limit {
-        Limit::Tokens(_) => "Token limit",
-        Limit::Usd(_) => "Spending limit",
-        Limit::Requests(_) => "Request limit",
+        Limit::Tokens(_) => "Token budget",
+        Limit::Usd(_) => "Money budget",
+        Limit::Requests(_) => "Request budget",
     };
     let whose = if refusal.scope == "global" {
         String::new()
@@ -61,8 +64,8 @@ fn state(refusal: &BudgetRefusal) -> String {
     let limit = amount(refusal.limit).with_unit();
     if refusal.ending == Ending::NeverFits {
         return format!(
-            "{kind} exceeded: this request needs about {}, and budget {name}{whose} allows {limit} per {window} in all, \
-             so it can never pass.",
+            "{kind} {name}{whose} allows {limit} per {window} in all, and this request needs about {}, so it can never \
+             pass.",
             amount(refusal.asked).with_unit()
         );
     }
@@ -83,7 +86,7 @@ fn state(refusal: &BudgetRefusal) -> String {
         String::new()
     };
     format!(
-        "{kind} exceeded: budget {name}{whose} is {} % full ({} of {limit} per {window}{reserved}){needs}.",
+        "{kind} {name}{whose} is {} % full ({} of {limit} per {window}{reserved}){needs}.",
         per_cent(refusal),
         amount(refusal.settled.saturating_add(refusal.reserved)).bare(),
     )
