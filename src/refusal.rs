@@ -1,16 +1,24 @@
-//! Every way in which tollgate itself answers a request instead of the provider: status, code, text, whether trying
-//! again helps, whose doing it is. One table, no wildcard arm: a new way to fail must be decided here.
+//! Every way in which tollgate itself answers a request instead of the provider: its name, whether trying again helps,
+//! whose doing it is. One table, no wildcard arm: a new way to fail must be decided here.
+//!
+//! How a refusal reads is `message`'s and `budget_text`'s; which status, headers and wire format each client program gets
+//! is `answer`'s and `body`'s.
+
+mod answer;
+mod body;
+mod budget_text;
+mod message;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 
-use crate::llm::wire::{Dialect, error_body};
+pub use self::answer::{Answer, Audience};
 use crate::policy::budget::Budget;
 use crate::policy::origin::Foreign;
 use crate::policy::throttle::Level;
-use crate::units::{Priority, RequestId};
+use crate::units::Priority;
 
 /// Whose doing a refusal is; the label of the refusals metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,8 +167,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status.
-    pub const fn status(&self) -> StatusCode {
+    /// What it is, as an HTTP status. What a client gets may differ: see [`Refusal::answer`].
+    const fn status(&self) -> StatusCode {
         match self {
             Refusal::UnknownProvider { .. } => StatusCode::NOT_FOUND,
             Refusal::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
@@ -170,7 +178,9 @@ impl Refusal {
             | Refusal::BadTag(_)
             | Refusal::DuplicateField(_)
             | Refusal::BodyBroken
-            | Refusal::ClientGone => StatusCode::BAD_REQUEST,
+            | Refusal::ClientGone
+            // Not a 403, which Claude Code takes for a failed login.
+            | Refusal::UnknownPrice { .. } => StatusCode::BAD_REQUEST,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -179,8 +189,11 @@ impl Refusal {
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Refusal::UpstreamTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Refusal::Budget(_) => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::PolicyViolation { .. } | Refusal::UnknownPrice { .. } => StatusCode::FORBIDDEN,
+            Refusal::Budget(refusal) => match refusal.ending {
+                Ending::Transient { .. } | Ending::Final => StatusCode::TOO_MANY_REQUESTS,
+                Ending::NeverFits => StatusCode::BAD_REQUEST,
+            },
+            Refusal::PolicyViolation { .. } => StatusCode::FORBIDDEN,
             Refusal::BadKey { .. } => StatusCode::UNAUTHORIZED,
         }
     }
@@ -266,85 +279,5 @@ impl Refusal {
             | Refusal::UnknownPrice { .. }
             | Refusal::BadKey { .. } => false,
         }
-    }
-
-    /// One sentence for the person at the client: what, where, how to mend. Holds nothing of the request's content.
-    pub fn message(&self) -> String {
-        match self {
-            Refusal::UnknownProvider { known } => {
-                format!("tollgate: this path belongs to no provider; known prefixes: {known}")
-            }
-            Refusal::UpgradeRequired => {
-                "tollgate: no WebSocket here; send plain HTTP requests to the same path".to_owned()
-            }
-            Refusal::BadTarget => "tollgate: the request's target must be a path".to_owned(),
-            Refusal::HeadTooLarge { limit } => format!(
-                "tollgate: the request's headers are larger than {limit} bytes together; raise server.max_header in \
-                 tollgate's config if that is intended"
-            ),
-            Refusal::Foreign(why) => format!("tollgate: {why}"),
-            Refusal::BadTag(what) => format!("tollgate: {what}"),
-            Refusal::DuplicateField(field) => {
-                format!("tollgate: the body names \"{field}\" twice, so it could mean two things; send it once")
-            }
-            Refusal::BodyTooLarge { limit } => format!(
-                "tollgate: the request's body is larger than {limit} bytes; raise server.max_body in tollgate's config \
-                 if that is intended"
-            ),
-            Refusal::BodyTimeout { limit } => {
-                format!("tollgate: the request's body did not come within {}", humantime::format_duration(*limit))
-            }
-            Refusal::BodyBroken => "tollgate: the request's body is not valid HTTP".to_owned(),
-            Refusal::ClientGone => "tollgate: the request's body broke off".to_owned(),
-            Refusal::Budget(refusal) => format!(
-                "tollgate: budget {} of {} is at level {}",
-                refusal.budget.name, refusal.scope, refusal.level
-            ),
-            Refusal::PolicyViolation { rule, message } => {
-                format!("tollgate: POLICY_VIOLATION: {message} (rule {rule})")
-            }
-            Refusal::UnknownPrice { model } => format!(
-                "tollgate: the price of {model} is not known, and throttle.unknown_price is \"refuse\"; state its \
-                 price under [[models]]"
-            ),
-            Refusal::BadKey { why } => format!("tollgate: {why}"),
-            Refusal::LedgerUnavailable => {
-                "tollgate: the ledger cannot be written (is the disk full?), and nothing is served unrecorded; see \
-                 tollgate's log, or set ledger.on_failure = \"pass\""
-                    .to_owned()
-            }
-            Refusal::Unreachable { address } => {
-                format!("tollgate: cannot reach {address}; is it up, and is the provider's base_url right?")
-            }
-            Refusal::TlsFailed { address } => format!(
-                "tollgate: the TLS certificate of {address} is not acceptable; for a private authority set \
-                 upstream.extra_ca_file"
-            ),
-            Refusal::UpstreamClosed => "tollgate: the provider closed the connection before it answered".to_owned(),
-            Refusal::UpstreamInvalid => "tollgate: the provider's answer is not valid HTTP".to_owned(),
-            Refusal::UpstreamTimeout { limit } => format!(
-                "tollgate: the provider did not begin to answer within {}; see upstream.header_timeout",
-                humantime::format_duration(*limit)
-            ),
-        }
-    }
-
-    /// The answer's headers besides the usual ones.
-    pub fn headers(&self) -> Vec<(HeaderName, &'static str)> {
-        let retry = if self.retry_helps() { "true" } else { "false" };
-        let mut headers = vec![(HeaderName::from_static("x-should-retry"), retry)];
-        if matches!(self, Refusal::UpgradeRequired) {
-            headers.push((http::header::UPGRADE, "HTTP/1.1"));
-        }
-        if matches!(self, Refusal::LedgerUnavailable) {
-            // The ledger looks for space again every second.
-            headers.push((http::header::RETRY_AFTER, "2"));
-        }
-        headers
-    }
-
-    /// The answer's body in the client's wire format.
-    pub fn body(&self, dialect: Dialect, id: RequestId) -> String {
-        error_body(dialect, self.status(), self.code(), &self.message(), id)
     }
 }

@@ -23,6 +23,9 @@ impl Cost {
     /// No money. A known price of nothing; an unknown price is `Option::None`.
     pub const ZERO: Cost = Cost(0);
 
+    /// One US dollar.
+    pub const ONE_USD: Cost = Cost(ATTOS_PER_USD);
+
     /// Makes a cost from atto-dollars (10⁻¹⁸ USD).
     pub const fn from_attos(attos: i128) -> Self {
         Self(attos)

@@ -1,7 +1,5 @@
 //! The wire formats that tollgate can read, and which one a request's path belongs to.
 
-use crate::units::RequestId;
-
 /// The family of wire format: decides how errors, refusals and keep-alives look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -146,70 +144,5 @@ impl Endpoint {
             | Endpoint::ResponseFetch => Billing::WhereStated,
             Endpoint::CountTokens | Endpoint::GeminiCountTokens | Endpoint::Other => Billing::Free,
         }
-    }
-}
-
-/// Writes an error in a dialect's native shape, so that the client's SDK raises its native exception class.
-///
-/// Sources of the shapes: Anthropic's error table (type by status), OpenAI's `error` object, Google's RPC status,
-/// Ollama's plain text.
-pub fn error_body(
-    dialect: Dialect,
-    status: http::StatusCode,
-    code: &str,
-    message: &str,
-    id: RequestId,
-) -> String {
-    let body = match dialect {
-        Dialect::Anthropic => serde_json::json!({
-            "type": "error",
-            "error": {"type": anthropic_type(status), "message": message, "details": {"error_code": code}},
-            "request_id": format!("req_tollgate_{id}"),
-        }),
-        Dialect::OpenAi => serde_json::json!({
-            "error": {"message": message, "type": openai_type(status), "param": null, "code": code},
-        }),
-        Dialect::Gemini => serde_json::json!({
-            "error": {"code": status.as_u16(), "message": message, "status": google_status(status)},
-        }),
-        Dialect::Ollama => serde_json::json!({ "error": message }),
-    };
-    body.to_string()
-}
-
-fn anthropic_type(status: http::StatusCode) -> &'static str {
-    match status.as_u16() {
-        401 => "authentication_error",
-        402 => "billing_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        409 => "conflict_error",
-        413 => "request_too_large",
-        429 => "rate_limit_error",
-        504 => "timeout_error",
-        529 => "overloaded_error",
-        500.. => "api_error",
-        _ => "invalid_request_error",
-    }
-}
-
-fn openai_type(status: http::StatusCode) -> &'static str {
-    match status.as_u16() {
-        429 => "rate_limit_error",
-        500.. => "server_error",
-        _ => "invalid_request_error",
-    }
-}
-
-fn google_status(status: http::StatusCode) -> &'static str {
-    match status.as_u16() {
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        429 => "RESOURCE_EXHAUSTED",
-        503 => "UNAVAILABLE",
-        504 => "DEADLINE_EXCEEDED",
-        500.. => "INTERNAL",
-        _ => "INVALID_ARGUMENT",
     }
 }

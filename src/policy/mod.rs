@@ -8,6 +8,7 @@ pub mod booking;
 pub mod budget;
 pub mod budgets;
 pub mod calendar;
+pub mod client;
 pub mod explicit;
 pub mod learned;
 pub mod origin;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
-use http::{HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response};
 
 use super::answer::AnswerBody;
 use super::admit::Estimate;
@@ -24,7 +24,8 @@ use crate::policy::budget::Amounts;
 use crate::policy::budgets::{Ask, Outgrown};
 use crate::policy::session::DEFAULT_SESSION;
 use crate::policy::throttle::Level;
-use crate::refusal::Refusal;
+use crate::policy::client::Client;
+use crate::refusal::{Audience, Refusal};
 use crate::store::Entry;
 use crate::store::event::Event;
 use crate::store::record::{Outcome, Record};
@@ -45,6 +46,8 @@ pub(super) struct Account {
     /// Place of the provider in the gate's list, once it is known.
     provider: Option<usize>,
     endpoint: Endpoint,
+    /// Which program asks: decides how it is refused.
+    client: Client,
     /// What names the fetched work, where the path does (a batch's results).
     fetched: Option<String>,
     /// What it was taken to use before it was sent.
@@ -83,6 +86,7 @@ impl Account {
             added: Duration::ZERO,
             provider: None,
             endpoint: Endpoint::Other,
+            client: Client::default(),
             fetched: None,
             estimate: Estimate::default(),
             reservation: None,
@@ -145,6 +149,11 @@ impl Account {
         let record = self.record_mut();
         record.provider = name;
         endpoint.as_str().clone_into(&mut record.endpoint);
+    }
+
+    /// Notes which program asks.
+    pub(super) fn asked_by(&mut self, headers: &HeaderMap) {
+        self.client = Client::of(headers);
     }
 
     /// Notes what names the work that is fetched.
@@ -318,14 +327,17 @@ impl Account {
     /// Answers the request ourselves, and books that.
     pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<AnswerBody> {
         self.gate.metrics.refused(refusal);
-        let mut response = AnswerBody::response(
-            refusal.status(),
-            "application/json",
-            refusal.body(self.dialect(), self.id()),
-        );
+        let audience = Audience {
+            dialect: self.dialect(),
+            endpoint: self.endpoint,
+            client: self.client,
+            stream: self.record().stream,
+        };
+        let answer = refusal.answer(&audience, self.id());
+        let mut response = AnswerBody::response(answer.status, answer.content_type, answer.body);
         let headers = response.headers_mut();
-        for (name, value) in refusal.headers() {
-            headers.insert(name, HeaderValue::from_static(value));
+        for (name, value) in answer.headers {
+            headers.insert(name, value);
         }
         headers.insert(REQUEST_ID, request_id_value(self.id()));
         let record = self.record_mut();
@@ -333,7 +345,7 @@ impl Account {
             // Refused before anybody asked who it is.
             DEFAULT_SESSION.clone_into(&mut record.session);
         }
-        record.status = refusal.status().as_u16();
+        record.status = answer.status.as_u16();
         record.error = Some(refusal.code().to_owned());
         let outcome = match refusal {
             Refusal::UpstreamTimeout { .. } | Refusal::BodyTimeout { .. } => Outcome::TimedOut,

@@ -88,6 +88,7 @@ pub(super) async fn parse(
 ) -> Result<Call, Refusal> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
+    account.asked_by(&parts.headers);
     let uri = parts.uri.clone();
     let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
     if !path_and_query.starts_with('/') || parts.method == Method::CONNECT {

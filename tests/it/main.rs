@@ -18,6 +18,7 @@ mod metering_path;
 mod passthrough;
 mod pricing;
 mod process;
+mod refusals;
 mod request;
 mod request_properties;
 mod rig;

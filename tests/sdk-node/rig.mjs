@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createWriteStream, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -23,7 +23,7 @@ export const API_KEY = 'sk-test-d41d8cd98f00b204e9800998ecf8427e';
 export const PROMPT = 'Recite the verse of the purple heron.';
 
 // The SDKs and the programs take settings from variables such as these; the tests' own must be the only ones.
-const FOREIGN = /^(OPENAI|ANTHROPIC|TOLLGATE|CLAUDE)_(?!BIN$)|^(HTTPS?|ALL|NO)_PROXY$/i;
+const FOREIGN = /^(OPENAI|ANTHROPIC|GOOGLE|GEMINI|TOLLGATE|CLAUDE|CODEX)_(?!BIN$)|^(HTTPS?|ALL|NO)_PROXY$/i;
 for (const name of Object.keys(process.env)) if (FOREIGN.test(name)) delete process.env[name];
 
 function binary() {
@@ -85,14 +85,17 @@ async function json(url) {
 
 /** tollgate and its one upstream. */
 export class Rig {
-  static async start() {
+  /** Starts both; `config` is the text of tollgate's config file. */
+  static async start(config = '') {
     const rig = new Rig();
     rig.folder = await mkdtemp(path.join(tmpdir(), 'tollgate-node-'));
     const logs = ['simulate.log', 'tollgate.log'].map((name) => path.join(rig.folder, name));
     rig.simulator = await start(['simulate', '--listen', '127.0.0.1:0'], logs[0]);
-    const upstreams = ['anthropic', 'openai'].flatMap((name) => ['--set', `providers.${name}.base_url=${rig.simulator.url}`]);
+    const upstreams = ['anthropic', 'openai', 'gemini'].flatMap((name) => ['--set', `providers.${name}.base_url=${rig.simulator.url}`]);
     const ledger = path.join(rig.folder, 'ledger');
-    const serve = ['serve', '--listen', '127.0.0.1:0', '--ledger-dir', ledger, ...upstreams];
+    const file = path.join(rig.folder, 'tollgate.toml');
+    await writeFile(file, config);
+    const serve = ['serve', '--config', file, '--listen', '127.0.0.1:0', '--ledger-dir', ledger, ...upstreams];
     rig.proxy = await start(serve, logs[1]).catch(async (error) => {
       await rig.simulator.stop();
       throw error;
@@ -111,6 +114,16 @@ export class Rig {
 
   stats() {
     return json(`${this.simulator.url}/_simulate/stats`);
+  }
+
+  /** How many requests of a session the ledger holds, by their outcome, once there are `count`. */
+  outcomes(session, count) {
+    const query = new URLSearchParams({ by: 'outcome', session });
+    return until(`${count} requests of ${session} in the ledger`, async () => {
+      const report = await json(`${this.url}/api/v1/usage?${query}`);
+      const made = Object.fromEntries(report.rows.map((row) => [row.labels[0], row.requests]));
+      return report.total.requests >= count && made;
+    });
   }
 
   /** The books of one test, under a session of its own. */

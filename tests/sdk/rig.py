@@ -126,10 +126,12 @@ class Simulator(Program):
 class Proxy(Program):
     """tollgate in front of one upstream for every provider."""
 
-    def __init__(self, upstream: str, folder: Path) -> None:
+    def __init__(self, upstream: str, folder: Path, config: str = "") -> None:
         self.ledger = folder / "ledger"
         upstreams = [option for name in PROVIDERS for option in ("--set", f"providers.{name}.base_url={upstream}")]
-        command = [binary(), "serve", "--listen", "127.0.0.1:0", "--ledger-dir", self.ledger, *upstreams]
+        file = folder / "tollgate.toml"
+        file.write_text(config)
+        command = [binary(), "serve", "--config", file, "--listen", "127.0.0.1:0", "--ledger-dir", self.ledger, *upstreams]
         super().__init__(command, folder / "tollgate.log")
 
     def record(self, request_id: str) -> dict[str, Any]:
