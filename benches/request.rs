@@ -76,9 +76,31 @@ fn agent_body() -> String {
     .to_string()
 }
 
+/// A transcription's form with an upload of 8 MiB between its two fields.
+fn form_body() -> Vec<u8> {
+    let part = |name: &str, content: &[u8]| {
+        let head = format!(
+            "--0123456789abcdef\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n"
+        );
+        [head.as_bytes(), content, b"\r\n"].concat()
+    };
+    // Every byte value, the boundary's first ones too.
+    let upload: Vec<u8> = (0..8_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
+    [
+        part("response_format", b"json"),
+        part("file", &upload),
+        part("model", b"whisper-1"),
+        b"--0123456789abcdef--\r\n".to_vec(),
+    ]
+    .concat()
+}
+
 fn main() {
     let chat = chat_body();
     let agent = agent_body();
+    let form = form_body();
     time(
         &format!("peek, chat body of {} bytes", chat.len()),
         chat.len(),
@@ -105,6 +127,12 @@ fn main() {
         agent.len(),
         200,
         || serde_json::from_str::<serde_json::Value>(black_box(&agent)).is_ok(),
+    );
+    time(
+        &format!("peek, form of {} bytes", form.len()),
+        form.len(),
+        3,
+        || peek(Endpoint::Audio, black_box(&form)).is_ok(),
     );
     let read = peek(Endpoint::ChatCompletions, chat.as_bytes()).expect("a chat body");
     time("ask for usage, chat body", chat.len(), 5_000, || {

@@ -4,7 +4,9 @@
 //! measures the prompt. A body that cannot be read is not refused: it passes and is estimated by its length. Only one
 //! is refused, that which names such a field twice, because provider and proxy might read different ones.
 
+mod caps;
 mod cursor;
+mod declared;
 mod decoded;
 mod fields;
 mod multipart;
@@ -15,7 +17,9 @@ mod user_text;
 use std::borrow::Cow;
 use std::ops::Range;
 
+use caps::Caps;
 use cursor::{Cursor, member, text_of};
+use declared::Declared;
 use fields::{Field, Fields};
 use prompt::Prompt;
 
@@ -42,11 +46,25 @@ pub struct Peek<'a> {
     pub service_tier: Option<Cow<'a, str>>,
     /// How many tools are declared.
     pub tools: u32,
+    /// Their names, and those of the provider's own tools and MCP servers, escapes resolved: a tool that the provider
+    /// defines has its type here and its name, an MCP server `mcp` and its name. Empty for what has no readable name.
+    pub declared: Vec<Cow<'a, str>>,
+    /// The provider holds a part of the request that may declare tools (a template, cached content, a thread).
+    pub hidden_tools: bool,
+    /// Models that are named besides `model`: to fall back to, or that a tool uses. Empty for what cannot be read.
+    pub other_models: Vec<Cow<'a, str>>,
     /// Whether reasoning is asked for.
     pub thinking: bool,
     /// The provider holds a part of the prompt (a previous response, conversation, thread, template or cached
     /// content), so that `prompt` is too small by an unknown amount.
     pub hidden_context: bool,
+    /// The model is given more than the body shows, by an unknown amount: a hidden part of the prompt, files by their id
+    /// or address (images apart, whose size is bounded), a container, or what tools that the provider runs will find.
+    pub hidden_input: bool,
+    /// Bytes of the body, without its content encoding.
+    pub body_bytes: u64,
+    /// How the body is a form; `None` for JSON.
+    pub form: Option<Form<'a>>,
     /// How large the prompt is.
     pub prompt: PromptSize,
     /// How many messages, or texts in their place, there are.
@@ -66,6 +84,16 @@ pub struct ModelField<'a> {
     pub span: Range<usize>,
     /// Whether it is written as JSON; a form field is not.
     pub json: bool,
+}
+
+/// A form that was read, and how far that can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form<'a> {
+    /// The boundary by which it was taken apart: that of its first line. The content type must name the same, or else the
+    /// provider takes it apart in another way.
+    pub boundary: &'a [u8],
+    /// Every part has a name that can be read in one way only.
+    pub plain: bool,
 }
 
 /// The state of `stream_options.include_usage`.
@@ -145,27 +173,40 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
     let newest_user_text = asks_in_words(endpoint)
         .then(|| user_text::newest(prompt.newest_turns()))
         .flatten();
+    let model = fields.get(Field::Model).and_then(|raw| {
+        Some(ModelField {
+            name: text_of(raw)?,
+            span: span_in(whole, raw),
+            json: true,
+        })
+    });
+    let mut declared = Declared::read(endpoint, &fields);
+    if let Some(model) = &model {
+        declared.note_model(&model.name);
+    }
+    prompt.size.defined_tools = declared.defined;
+    let caps = Caps::read(endpoint, &fields)?;
+    let hidden_context = hides_context(&fields);
 
     Ok(Peek {
-        model: fields.get(Field::Model).and_then(|raw| {
-            Some(ModelField {
-                name: text_of(raw)?,
-                span: span_in(whole, raw),
-                json: true,
-            })
-        }),
+        model,
         stream: streams(endpoint, fields.get(Field::Stream)),
         usage_option: usage_option(endpoint, whole, &fields),
-        output_cap: output_cap(&fields),
-        choices: choices(&fields),
+        output_cap: caps.output,
+        choices: caps.choices,
         service_tier: fields.get(Field::ServiceTier).and_then(text_of),
-        tools: [Field::Tools, Field::Functions]
-            .into_iter()
-            .filter_map(|field| fields.get(field))
-            .map(count)
-            .fold(0, u32::saturating_add),
+        tools: declared.count,
+        declared: declared.names,
+        hidden_tools: hides_tools(&fields),
+        other_models: declared.models,
         thinking: asks_to_think(&fields),
-        hidden_context: hides_context(&fields),
+        hidden_context,
+        hidden_input: hidden_context
+            || declared.provider_runs
+            || prompt.refers_to_files
+            || fields.get(Field::Container).is_some(),
+        body_bytes: body.len() as u64,
+        form: None,
         prompt: prompt.size,
         messages: prompt.messages,
         stated: Stated::read(&fields),
@@ -235,54 +276,6 @@ fn usage_option(endpoint: Endpoint, whole: &str, fields: &Fields<'_>) -> UsageOp
     state
 }
 
-/// The largest of the caps that are given: a provider may go by any of them.
-fn output_cap(fields: &Fields<'_>) -> Option<u64> {
-    let inside = |field, names: [&str; 2]| {
-        let raw = fields.get(field)?;
-        names.iter().find_map(|name| member(raw, name))
-    };
-    [
-        fields.get(Field::MaxTokens),
-        fields.get(Field::MaxCompletionTokens),
-        fields.get(Field::MaxOutputTokens),
-        inside(
-            Field::GenerationConfig,
-            ["maxOutputTokens", "max_output_tokens"],
-        ),
-        inside(Field::Options, ["num_predict", "num_predict"]),
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(whole_number)
-    .max()
-}
-
-fn choices(fields: &Fields<'_>) -> u32 {
-    let candidates = fields
-        .get(Field::GenerationConfig)
-        .and_then(|raw| member(raw, "candidateCount").or_else(|| member(raw, "candidate_count")));
-    [
-        fields.get(Field::Choices),
-        fields.get(Field::BestOf),
-        candidates,
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(whole_number)
-    .max()
-    .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX).max(1))
-}
-
-/// Reads a count however it is written (`2.0`, `1e3`, `"5"`); too large stays at the end, below zero is no limit.
-fn whole_number(raw: &str) -> Option<u64> {
-    let raw = raw.trim_matches('"');
-    raw.parse::<u64>().ok().or_else(|| {
-        let value = raw.parse::<f64>().ok()?;
-        // The cast stays at the ends of u64.
-        (value >= 0.0).then_some(value as u64)
-    })
-}
-
 /// How many elements an array has.
 fn count(raw: &str) -> u32 {
     let mut cursor = Cursor::new(raw);
@@ -320,15 +313,21 @@ fn asks_to_think(fields: &Fields<'_>) -> bool {
 }
 
 fn hides_context(fields: &Fields<'_>) -> bool {
-    [
-        Field::PreviousResponse,
-        Field::Conversation,
-        Field::Template,
-        Field::CachedContent,
-    ]
-    .into_iter()
-    .any(|field| fields.get(field).is_some_and(|raw| raw != "\"\""))
-        || fields
-            .get(Field::Thread)
-            .is_some_and(|raw| member(raw, "type") == Some("\"continue\""))
+    hides_tools(fields) || any_given(fields, &[Field::PreviousResponse, Field::Conversation])
+}
+
+/// Whether the provider holds something that can bring tools along: OpenAI's templates and OpenRouter's presets do,
+/// Gemini's cached content too; of Anthropic's threads it is not known.
+fn hides_tools(fields: &Fields<'_>) -> bool {
+    any_given(
+        fields,
+        &[Field::Template, Field::Preset, Field::CachedContent],
+    ) || fields
+        .get(Field::Thread)
+        .is_some_and(|raw| member(raw, "type") != Some("\"create\""))
+}
+
+fn any_given(fields: &Fields<'_>, any: &[Field]) -> bool {
+    any.iter()
+        .any(|field| fields.get(*field).is_some_and(|raw| raw != "\"\""))
 }

@@ -157,6 +157,32 @@ pub(super) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
     found
 }
 
+/// The value of the one key of the object `raw` that has any of these names; `None` for null.
+///
+/// # Errors
+///
+/// There are two such keys, so that it could mean two things.
+pub(super) fn only_member<'a>(raw: &'a str, names: &[&str]) -> Result<Option<&'a str>, TwoMembers> {
+    let mut cursor = Cursor::new(raw);
+    if cursor.peek() != b'{' {
+        return Ok(None);
+    }
+    cursor.open();
+    let mut found = None;
+    while let Some(key) = cursor.key() {
+        cursor.peek();
+        let value = cursor.skip();
+        if names.contains(&&*key) && found.replace(value).is_some() {
+            return Err(TwoMembers);
+        }
+    }
+    Ok(found.filter(|value| *value != "null"))
+}
+
+/// Two members of an object have the same meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TwoMembers;
+
 /// The text of a string value that is written with its quotes; `None` for any other value.
 pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;

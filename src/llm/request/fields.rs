@@ -50,6 +50,14 @@ fields! {
     Images = "images",
     Tools = "tools",
     Functions = "functions",
+    McpServers = "mcp_servers",
+    Plugins = "plugins",
+    WebSearch = "web_search_options",
+    LiveSearch = "search_parameters",
+    Models = "models",
+    Fallbacks = "fallbacks",
+    Container = "container",
+    Preset = "preset",
     Format = "response_format",
     Thinking = "thinking",
     Reasoning = "reasoning",
@@ -68,13 +76,19 @@ fields! {
 }
 
 impl Field {
-    /// What a key means at an endpoint. Google accepts its fields in snake case too.
+    /// What a key means at an endpoint, in whatever case it is written: see [`folded`].
     fn at(endpoint: Endpoint, key: &[u8]) -> Option<Field> {
+        Self::exactly(endpoint, key).or_else(|| {
+            // Google's parsers go by the case.
+            let folded = folded(key).filter(|_| !is_gemini(endpoint))?;
+            Self::exactly(endpoint, folded.as_bytes())
+        })
+    }
+
+    /// What a key means at an endpoint. Google accepts its fields in snake case too.
+    fn exactly(endpoint: Endpoint, key: &[u8]) -> Option<Field> {
         use Endpoint as E;
-        let gemini = matches!(
-            endpoint,
-            E::GenerateContent | E::GeminiCountTokens | E::EmbedContent
-        );
+        let gemini = is_gemini(endpoint);
         let anthropic = matches!(endpoint, E::Messages | E::CountTokens);
         let ollama = matches!(endpoint, E::OllamaChat | E::OllamaGenerate | E::OllamaEmbed);
         let openai = !gemini && !anthropic && !ollama;
@@ -95,6 +109,8 @@ impl Field {
             b"thinking" if anthropic => Field::Thinking,
             b"thread" if anthropic => Field::Thread,
             b"output_config" if anthropic => Field::Format,
+            b"mcp_servers" if anthropic => Field::McpServers,
+            b"container" if anthropic => Field::Container,
             b"options" if ollama => Field::Options,
             b"think" if ollama => Field::Thinking,
             b"images" if ollama => Field::Images,
@@ -104,13 +120,21 @@ impl Field {
             b"prompt" => Field::Prompt,
             b"input" => Field::Input,
             _ if ollama => return None,
-            b"max_tokens" => Field::MaxTokens,
+            // A name that the endpoint does not know would bound nothing.
+            b"max_tokens" if endpoint != E::Responses => Field::MaxTokens,
             b"metadata" => Field::Metadata,
             b"service_tier" => Field::ServiceTier,
+            // OpenRouter takes these in every format; Anthropic and LiteLLM have `fallbacks`.
+            b"models" => Field::Models,
+            b"fallbacks" => Field::Fallbacks,
+            b"plugins" => Field::Plugins,
+            b"preset" => Field::Preset,
             _ if !openai => return None,
             b"stream_options" => Field::StreamOptions,
-            b"max_completion_tokens" => Field::MaxCompletionTokens,
-            b"max_output_tokens" => Field::MaxOutputTokens,
+            b"max_completion_tokens" if endpoint != E::Responses => Field::MaxCompletionTokens,
+            b"max_output_tokens" if endpoint == E::Responses => Field::MaxOutputTokens,
+            b"web_search_options" => Field::WebSearch,
+            b"search_parameters" => Field::LiveSearch,
             b"n" => Field::Choices,
             b"best_of" => Field::BestOf,
             b"instructions" => Field::System,
@@ -128,6 +152,33 @@ impl Field {
             _ => return None,
         })
     }
+}
+
+/// Whether the body is Google's.
+pub(super) const fn is_gemini(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::GenerateContent | Endpoint::GeminiCountTokens | Endpoint::EmbedContent
+    )
+}
+
+/// A key in lower case, if it is not already; `None` too if it can be none of ours.
+///
+/// Servers written in Go (Ollama, many gateways) take a field's name in any case, by Unicode's folding, by which two
+/// letters beyond ASCII fold into it: ſ and the Kelvin sign. What such a server would read must not pass unread here.
+pub(super) fn folded(key: &[u8]) -> Option<String> {
+    const LONGEST_BYTES: usize = 64;
+    let plain = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+    if key.len() > LONGEST_BYTES || key.iter().all(plain) {
+        return None;
+    }
+    let fold = |letter: char| match letter {
+        'ſ' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    let key = std::str::from_utf8(key).ok()?;
+    Some(key.chars().map(fold).collect())
 }
 
 /// The values of the fields that a body has, as they are written.

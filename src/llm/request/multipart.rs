@@ -1,23 +1,24 @@
-//! Reads the model and the prompt from a form (image edits, transcriptions), looking only at its two ends.
+//! Reads the model and the prompt from a form (image edits, transcriptions).
 //!
-//! Uploads are megabytes of media between small fields. Python's SDK writes the fields first, Node's may write them
-//! last, so the first and the last 64 KiB are searched. The boundary is taken from the body's own first line.
+//! Uploads are megabytes of media between small fields, whose order the SDKs differ in. The whole body is searched for
+//! the line between its parts (at memory speed), because a field that is hidden between two uploads would be read by the
+//! provider all the same. That line is taken from the body's own first line; what declares it is the content type, which
+//! whoever relies on a field must compare.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memmem;
 
-use super::{ModelField, Peek, Stated, Unparsed, UsageOption, whole_number};
+use super::caps::whole_number;
+use super::{Form, ModelField, Peek, Stated, Unparsed, UsageOption};
 use crate::llm::estimate::PromptSize;
-
-/// How far from each end fields are looked for, in bytes.
-const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Longest boundary, by RFC 2046, with the two dashes in front.
 const MAX_BOUNDARY_BYTES: usize = 72;
 
-/// How many fields are looked at in each window.
-const MAX_FIELDS: usize = 64;
+/// How many parts a form may have; real ones have up to about 40. One with more is not read.
+const MAX_PARTS: usize = 1_000;
 
 /// Reads a form whose body begins with `--`.
 pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
@@ -26,10 +27,7 @@ pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
     if line <= 2 || body.get(line + 1) != Some(&b'\n') {
         return Err(Unparsed::NotJson);
     }
-    let boundary = &body[..line];
-    let head_end = body.len().min(WINDOW_BYTES);
-    let tail_start = body.len().saturating_sub(WINDOW_BYTES).max(head_end);
-
+    let boundary = &body[2..line];
     let mut form = Peek {
         model: None,
         stream: false,
@@ -38,88 +36,112 @@ pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         choices: 1,
         service_tier: None,
         tools: 0,
+        declared: Vec::new(),
+        hidden_tools: false,
+        other_models: Vec::new(),
         thinking: false,
         hidden_context: false,
+        hidden_input: false,
+        body_bytes: body.len() as u64,
+        form: None,
         prompt: PromptSize::default(),
         messages: 0,
         stated: Stated::default(),
         newest_user_text: None,
     };
-    let head_fields = fields(body, boundary, 0, head_end);
-    for (name, start, end) in head_fields.chain(fields(body, boundary, tail_start, body.len())) {
-        let Ok(value) = std::str::from_utf8(&body[start..end]) else {
-            continue;
-        };
-        match name {
-            b"model" if form.model.is_some() => return Err(Unparsed::DuplicateField("model")),
-            b"model" => {
-                form.model = Some(ModelField {
-                    name: Cow::Borrowed(value),
-                    span: start..end,
-                    json: false,
-                });
-            }
-            b"stream" => form.stream = matches!(value, "true" | "1"),
-            b"n" => {
-                let choices = whole_number(value).unwrap_or(1).max(1);
-                form.choices = u32::try_from(choices).unwrap_or(u32::MAX);
-            }
-            b"prompt" => {
-                form.prompt.text_bytes += value.len() as u64;
-                form.messages = 1;
-            }
-            b"image" | b"image[]" | b"mask" => form.prompt.images += 1,
-            _ => {}
+    let mut plain = true;
+    for (number, part) in parts(body, &body[..line]).enumerate() {
+        if number >= MAX_PARTS {
+            return Err(Unparsed::NotJson);
+        }
+        match part {
+            Part::Field { name, value } => plain &= take(&mut form, body, name, value)?,
+            Part::Odd => plain = false,
         }
     }
+    form.form = Some(Form { boundary, plain });
     Ok(form)
 }
 
-/// The fields between two offsets: name, and where the value begins and ends.
-fn fields<'a>(
+/// Takes a field in. Returns whether it can be read in one way only.
+fn take<'a>(
+    form: &mut Peek<'a>,
     body: &'a [u8],
-    boundary: &'a [u8],
-    from: usize,
-    to: usize,
-) -> impl Iterator<Item = (&'a [u8], usize, usize)> {
-    let window = &body[from..to];
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let found = memmem::find(&window[at..], boundary)?;
-        let delimiter = at + found;
-        at = delimiter + boundary.len();
-        // A delimiter stands at the start of a line; elsewhere it is part of an upload.
-        let start_of_line = from + delimiter == 0 || body[..from + delimiter].ends_with(b"\r\n");
-        if !start_of_line || !window[at..].starts_with(b"\r\n") {
-            return Some(None);
+    name: &[u8],
+    at: Range<usize>,
+) -> Result<bool, Unparsed> {
+    if matches!(name, b"image" | b"image[]" | b"mask") {
+        form.prompt.images += 1;
+        form.prompt.image_bytes += at.len() as u64;
+        return Ok(true);
+    }
+    let Ok(value) = std::str::from_utf8(&body[at.clone()]) else {
+        return Ok(name != b"model");
+    };
+    match name {
+        b"model" if form.model.is_some() => return Err(Unparsed::DuplicateField("model")),
+        b"model" => {
+            form.model = Some(ModelField {
+                name: Cow::Borrowed(value),
+                span: at,
+                json: false,
+            });
         }
-        let head_start = at + 2;
-        let head_end = head_start + memmem::find(&window[head_start..], b"\r\n\r\n")?;
-        let value_start = head_end + 4;
-        at = value_start;
-        let name = field_name(&window[head_start..head_end]);
-        let end = memmem::find_iter(&window[value_start..], boundary)
-            .map(|offset| value_start + offset)
-            .find(|end| window[..*end].ends_with(b"\r\n"));
-        let Some(end) = end else {
-            // An upload that runs out of the window: an image counts, its bytes are nobody's text.
-            return name
-                .filter(|name| is_upload(name))
-                .map(|name| Some((name, from + value_start, from + value_start)));
-        };
-        at = end;
-        let value_end = (end - 2).max(value_start);
-        Some(name.map(|name| (name, from + value_start, from + value_end)))
+        b"stream" => form.stream = matches!(value, "true" | "1"),
+        b"n" => {
+            let choices = whole_number(value).unwrap_or(1).max(1);
+            form.choices = u32::try_from(choices).unwrap_or(u32::MAX);
+        }
+        b"prompt" => {
+            form.prompt.text_bytes += value.len() as u64;
+            form.messages = 1;
+        }
+        _ => {}
+    }
+    Ok(true)
+}
+
+/// What stands between two lines of a form's boundary.
+enum Part<'a> {
+    /// A field of a plain name, and where its value is.
+    Field { name: &'a [u8], value: Range<usize> },
+    /// Something that parsers may differ about.
+    Odd,
+}
+
+/// The parts of a form. `delimiter` is the boundary with its two dashes.
+fn parts<'a>(body: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = Part<'a>> {
+    // A delimiter stands at the start of a line; elsewhere it is part of an upload.
+    let mut starts = memmem::find_iter(body, delimiter)
+        .filter(|at| *at == 0 || body[..*at].ends_with(b"\n"))
+        .peekable();
+    std::iter::from_fn(move || {
+        let start = starts.next()?;
+        let end = starts.peek().copied();
+        let after = start + delimiter.len();
+        if body[after..].starts_with(b"--") && end.is_none() {
+            return None;
+        }
+        Some(part(body, after, end.unwrap_or(body.len())))
     })
-    .take(MAX_FIELDS)
-    .flatten()
 }
 
-fn is_upload(name: &[u8]) -> bool {
-    matches!(name, b"image" | b"image[]" | b"mask")
+/// The part between the end of one delimiter and the start of the next.
+fn part(body: &[u8], after: usize, end: usize) -> Part<'_> {
+    let found = || {
+        let head_start = after + body[after..end].starts_with(b"\r\n").then_some(2)?;
+        let head_end = head_start + memmem::find(&body[head_start..end], b"\r\n\r\n")?;
+        let start = head_end + 4;
+        let value = body[start..end].strip_suffix(b"\r\n")?;
+        Some(Part::Field {
+            name: field_name(&body[head_start..head_end])?,
+            value: start..start + value.len(),
+        })
+    };
+    found().unwrap_or(Part::Odd)
 }
 
-/// The `name` of a part's Content-Disposition.
+/// The `name` of a part's Content-Disposition, if it is of letters that every parser reads alike.
 fn field_name(head: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     loop {
@@ -128,7 +150,9 @@ fn field_name(head: &[u8]) -> Option<&[u8]> {
         // Not the end of `filename=`.
         if !head[..found].ends_with(b"file") {
             let length = memchr::memchr(b'"', &head[start..])?;
-            return Some(&head[start..start + length]);
+            let name = &head[start..start + length];
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(byte);
+            return name.iter().all(plain).then_some(name);
         }
         at = start;
     }

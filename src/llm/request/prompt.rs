@@ -16,6 +16,8 @@ const MAX_DEPTH: u32 = 48;
 pub(super) struct Prompt<'a> {
     pub(super) size: PromptSize,
     pub(super) messages: u32,
+    /// Something is referred to whose size nothing here bounds: a file by its id or address, except an image.
+    pub(super) refers_to_files: bool,
     /// The text blocks of user messages, as they are written, without quotes.
     texts: Vec<&'a str>,
     /// For each user message with text, where its texts begin and end.
@@ -38,7 +40,7 @@ impl<'a> Prompt<'a> {
 
     /// Counts a system prompt or the like: text of which nothing is the user's.
     pub(super) fn add_content(&mut self, raw: &'a str) {
-        self.value(&mut Cursor::new(raw), 0);
+        self.outermost(&mut Cursor::new(raw));
     }
 
     /// Counts Ollama's `images`: a list of base64 texts beside the message.
@@ -83,7 +85,7 @@ impl<'a> Prompt<'a> {
             self.size.token_ids += 1;
             cursor.skip();
         } else {
-            self.value(cursor, 0);
+            self.outermost(cursor);
         }
     }
 
@@ -102,9 +104,7 @@ impl<'a> Prompt<'a> {
                     self.message_content(cursor);
                 }
                 ("images", b'[') => self.images(cursor),
-                (key, _) => {
-                    self.member(key, cursor, 0);
-                }
+                (key, _) => self.refers_to_files |= self.member(key, cursor, 0),
             }
         }
         // Google's `contents` may leave the role out for a single turn.
@@ -120,21 +120,18 @@ impl<'a> Prompt<'a> {
     fn message_content(&mut self, cursor: &mut Cursor<'a>) {
         match cursor.peek() {
             b'"' => self.user_text(cursor),
-            b'{' => {
-                self.object(cursor, 1, true);
-            }
+            b'{' => self.refers_to_files |= self.object(cursor, 1, true),
             b'[' => {
                 cursor.open();
                 while cursor.element() {
-                    match cursor.peek() {
-                        b'"' => self.user_text(cursor),
-                        b'{' => {
-                            self.object(cursor, 1, true);
+                    self.refers_to_files |= match cursor.peek() {
+                        b'"' => {
+                            self.user_text(cursor);
+                            false
                         }
-                        _ => {
-                            self.value(cursor, 1);
-                        }
-                    }
+                        b'{' => self.object(cursor, 1, true),
+                        _ => self.value(cursor, 1),
+                    };
                 }
             }
             _ => {
@@ -158,8 +155,13 @@ impl<'a> Prompt<'a> {
         while cursor.element() {
             self.size.images += 1;
             cursor.peek();
-            cursor.skip();
+            self.size.image_bytes += cursor.skip().len() as u64;
         }
+    }
+
+    /// Counts a value that no block encloses. What it refers to and no block explains may be anything.
+    fn outermost(&mut self, cursor: &mut Cursor<'a>) {
+        self.refers_to_files |= self.value(cursor, 0);
     }
 
     /// Counts any value. Returns whether it refers to a medium by address or id.
@@ -272,17 +274,23 @@ impl<'a> Prompt<'a> {
 
     fn medium(&mut self, mime: &str, bytes: usize) {
         let bytes = bytes as u64;
+        let given = bytes > 0;
         let class = mime.split(['/', '\\']).next().unwrap_or_default();
         match class {
-            "image" => self.size.images += 1,
+            "image" => {
+                self.size.images += 1;
+                self.size.image_bytes += bytes;
+            }
             "application" | "text" => {
                 self.size.documents += 1;
                 self.size.document_bytes += bytes;
+                self.refers_to_files |= !given;
             }
             // Audio and video, and the bare names of audio formats (`wav`, `mp3`).
             _ => {
                 self.size.recordings += 1;
                 self.size.recording_bytes += bytes;
+                self.refers_to_files |= !given;
             }
         }
     }
