@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::llm::usage::{Provenance, Usage};
@@ -448,7 +448,8 @@ impl Metrics {
                 .with_label_values(&labels)
                 .set(level as i64);
         }
-        self.live_scopes.set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.live_scopes
+            .set(i64::try_from(live).unwrap_or(i64::MAX));
         self.put_away_scopes
             .set(i64::try_from(put_away).unwrap_or(i64::MAX));
     }

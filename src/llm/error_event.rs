@@ -59,7 +59,10 @@ mod tests {
             }
         }
         let failed = of_body(Endpoint::Responses, pretty);
-        assert!(failed.contains(r#""code":"insufficient_quota""#), "{failed}");
+        assert!(
+            failed.contains(r#""code":"insufficient_quota""#),
+            "{failed}"
+        );
         assert!(failed.starts_with("event: response.failed\n"), "{failed}");
     }
 }

@@ -173,12 +173,10 @@ pub fn price_at_most(
 /// writes count like other input.
 pub fn at_flat_prices(usage: &Usage, input_per_million: Cost, output_per_million: Cost) -> Cost {
     const MILLION: i128 = 1_000_000;
-    let part = |tokens: u64, price: Cost| {
-        i128::from(tokens).saturating_mul(price.attos()) / MILLION
-    };
+    let part =
+        |tokens: u64, price: Cost| i128::from(tokens).saturating_mul(price.attos()) / MILLION;
     Cost::from_attos(
-        part(usage.input, input_per_million)
-            .saturating_add(part(usage.output, output_per_million)),
+        part(usage.input, input_per_million).saturating_add(part(usage.output, output_per_million)),
     )
 }
 

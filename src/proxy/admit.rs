@@ -146,9 +146,11 @@ fn estimate(gate: &Gate, call: &Call, asked: &Asked<'_>, caller: &Caller) -> Est
         .model
         .and_then(|model| gate.catalogue.resolve(provider, model));
     let model = known.map_or(asked.model.unwrap_or_default(), |known| &known.id);
-    let learned = gate
-        .throttle
-        .expect(model, caller.key.as_deref().unwrap_or_default(), input_by_size);
+    let learned = gate.throttle.expect(
+        model,
+        caller.key.as_deref().unwrap_or_default(),
+        input_by_size,
+    );
     let writes = !matches!(
         call.endpoint,
         Endpoint::Embeddings | Endpoint::EmbedContent | Endpoint::OllamaEmbed

@@ -156,6 +156,15 @@ pub(super) async fn parse(
 }
 
 impl Call {
+    /// The length of the body without its encoding, as far as it is in memory.
+    pub(super) fn plain_bytes(&self) -> u64 {
+        match (&self.decoded, &self.body) {
+            (Decoded::Plain(plain), _) => plain.len() as u64,
+            (_, CallBody::Kept(bytes)) => bytes.len() as u64,
+            (_, CallBody::Passing(_)) => 0,
+        }
+    }
+
     /// Reads what the body says. What cannot be read passes through, and is counted.
     pub(super) fn read(&self, gate: &Gate) -> Result<Option<Peek<'_>>, Refusal> {
         let large = matches!(&self.body, CallBody::Kept(bytes) if bytes.len() > LARGE_BODY_BYTES);

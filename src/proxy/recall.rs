@@ -28,7 +28,9 @@ fn span(settings: &Settings, now_ms: u64) -> Recall {
         calendar.month_of(now_ms).begins_ms
     });
     Recall {
-        since_unix_ms: month.map_or(single_since_unix_ms, |begin| begin.min(single_since_unix_ms)),
+        since_unix_ms: month.map_or(single_since_unix_ms, |begin| {
+            begin.min(single_since_unix_ms)
+        }),
         single_since_unix_ms,
     }
 }
@@ -57,7 +59,12 @@ pub(super) fn recall(
                 budgets.recall(&scopes, &used, at_ms.max(asked.since_unix_ms), now_ms);
             }
             Past::Request(request) => {
-                let model = model(settings, catalogue, request.provider, request.requested_model);
+                let model = model(
+                    settings,
+                    catalogue,
+                    request.provider,
+                    request.requested_model,
+                );
                 let scopes = Scopes {
                     session: request.session,
                     key: request.key,
@@ -90,7 +97,7 @@ fn of_hour<'a>(
         provider: &group.provider,
         model: model(settings, catalogue, &group.provider, group.model.as_deref()),
     };
-    (scopes, sum.charges(group.outcome))
+    (scopes, sum.charges(group))
 }
 
 /// The model by its one name, as budgets know it.
@@ -100,7 +107,10 @@ fn model<'a>(
     provider: &str,
     model: Option<&'a str>,
 ) -> Option<&'a str> {
-    let known = settings.providers.iter().find(|known| known.name == provider);
+    let known = settings
+        .providers
+        .iter()
+        .find(|known| known.name == provider);
     let provider = known.map_or(provider, |known| &known.catalogue);
     model.map(|model| catalogue.one_name(provider, model))
 }

@@ -30,7 +30,7 @@ pub(super) fn levels_changed(gate: &Gate, changes: &Changes) {
             from_level: Some(change.from),
             settled: Some(change.filled),
             limit: Some(change.limit),
-            ..Event::new(change.at_ms, EventKind::LevelChanged)
+            ..Event::new(EventKind::LevelChanged, change.at_ms)
         });
         // The guide's alerts: going up is worth a warning, coming down is news.
         let (from, to) = (change.from, change.to);
@@ -59,7 +59,7 @@ fn about(record: &Record, at_ms: u64, kind: EventKind) -> Event {
         model: record.requested_model.clone(),
         level: Some(record.level),
         waited_ms: record.queued_us / 1_000,
-        ..Event::new(at_ms, kind)
+        ..Event::new(kind, at_ms)
     }
 }
 

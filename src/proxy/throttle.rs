@@ -22,8 +22,12 @@ use crate::policy::throttle::{Level, Verdict};
 use crate::refusal::{BudgetRefusal, Ending, Refusal};
 use crate::units::Priority;
 
-/// The longest pause that a client is told to come back after; what takes longer is final.
+/// The longest pause that a client is told to come back after.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What takes longer is final. The window of a minute lets everything go within a minute and the sixtieth to which it is
+/// exact; a client that comes back too early by that is told so once more.
+const LONGEST_CURABLE: Duration = Duration::from_secs(61);
 
 /// After how long a client is told to come back when room depends on running requests, whose end nobody knows.
 const PAUSE_FOR_RUNNING: Duration = Duration::from_secs(5);
@@ -63,7 +67,10 @@ impl Reservation {
     /// A hard budget has no room for more: the request must end.
     pub(super) fn grow(&mut self, ask: &Ask) -> Result<(), Outgrown> {
         match &mut self.held {
-            Some(held) => self.gate.throttle.with(&self.gate, |budgets| budgets.grow(held, ask)),
+            Some(held) => self
+                .gate
+                .throttle
+                .with(&self.gate, |budgets| budgets.grow(held, ask)),
             None => Ok(()),
         }
     }
@@ -125,11 +132,18 @@ impl Throttle {
     /// Hands scopes that nobody uses to the ledger. If it cannot take them now, they stay in memory.
     fn put_away(&self, gate: &Gate, evicted: Vec<(ScopeKey, Vec<u8>)>) {
         let now_ms = gate.clock.unix_ms();
-        if let Err(back) = gate.ledger.put_away(evicted) {
+        let (keys, named): (Vec<_>, Vec<_>) = evicted
+            .into_iter()
+            .map(|(key, bytes)| {
+                let name = name_of(&key);
+                (key, (name, bytes))
+            })
+            .unzip();
+        if let Err(back) = gate.ledger.put_away(named) {
             let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-            for (key, bytes) in back {
+            for (key, (_, bytes)) in keys.iter().zip(back) {
                 // The engine's own bytes, made a moment ago.
-                budgets.restore(&key, Some(&bytes), now_ms).ok();
+                budgets.restore(key, Some(&bytes), now_ms).ok();
             }
         }
     }
@@ -176,7 +190,9 @@ impl Throttle {
         denied: Box<Denied>,
     ) -> Reservation {
         let now_ms = gate.clock.unix_ms();
-        let held = self.with(gate, |budgets| budgets.charge(&wish.scopes, &wish.ask, now_ms));
+        let held = self.with(gate, |budgets| {
+            budgets.charge(&wish.scopes, &wish.ask, now_ms)
+        });
         Reservation {
             gate: Arc::clone(gate),
             held: Some(held),
@@ -190,7 +206,10 @@ impl Throttle {
             tracing::error!(%error, "the ledger does not give back what a session has spent");
             Refusal::LedgerUnavailable
         };
-        let found = gate.ledger.fetch_away(missing.clone()).await;
+        let found = gate
+            .ledger
+            .fetch_away(missing.iter().map(name_of).collect())
+            .await;
         let found = found.map_err(|error| unreadable(&error))?;
         let now_ms = gate.clock.unix_ms();
         self.with(gate, |budgets| {
@@ -285,6 +304,11 @@ impl Gate {
     }
 }
 
+/// The name under which the ledger keeps a scope that was put away.
+fn name_of(key: &ScopeKey) -> Vec<u8> {
+    minicbor::to_vec(key).expect("encoding into memory cannot fail")
+}
+
 /// A budget's no, as the client's answer.
 pub(super) fn refusal(
     gate: &Gate,
@@ -294,7 +318,9 @@ pub(super) fn refusal(
     line_full: bool,
 ) -> Refusal {
     let passes_in = denied.passes_in_ms.map(Duration::from_millis);
-    let soon = passes_in.filter(|pause| *pause <= LONGEST_PAUSE);
+    let soon = passes_in
+        .filter(|pause| *pause <= LONGEST_CURABLE)
+        .map(|pause| pause.min(LONGEST_PAUSE));
     let running = denied.may_pass_earlier.then_some(PAUSE_FOR_RUNNING);
     let pause = match (soon, running) {
         (Some(soon), Some(running)) => Some(soon.min(running)),

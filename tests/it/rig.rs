@@ -185,6 +185,7 @@ impl Tollgate {
         assert!(opened.created);
         let catalogue = Catalogue::builtin();
         let gate = Gate::new(settings, catalogue, ledger, clock, 1).expect("usable settings");
+        gate.recall().expect("a fresh ledger");
         let gate = Arc::new(gate);
         let listener = server::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let address = listener.local_addr().expect("a bound socket");

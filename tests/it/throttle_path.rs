@@ -72,17 +72,32 @@ async fn two_hundred_at_once_spend_no_more_than_a_hard_budget_for_fifty() {
     for client in 0..200 {
         let mut wire = tollgate.connect().await;
         clients.spawn(async move {
-            wire.send(message(&format!("s{}", client % 7), "critical", 1_000)).await;
+            wire.send(message(&format!("s{}", client % 7), "critical", 1_000))
+                .await;
             wire.message().await.0.status()
         });
     }
     let statuses = clients.join_all().await;
     let passed = statuses.iter().filter(|status| **status == 200).count();
-    let spent: Cost = tollgate.records().await.iter().filter_map(|record| record.cost).sum();
+    let spent: Cost = tollgate
+        .records()
+        .await
+        .iter()
+        .filter_map(|record| record.cost)
+        .sum();
     assert!(spent <= "0.50".parse().unwrap(), "spent {spent}");
     assert!(passed >= 20, "only {passed} passed");
-    assert_eq!(passed, served.load(Ordering::Relaxed), "a refusal never reaches the provider");
-    assert!(statuses.iter().all(|status| [200, 402, 429].contains(status)), "{statuses:?}");
+    assert_eq!(
+        passed,
+        served.load(Ordering::Relaxed),
+        "a refusal never reaches the provider"
+    );
+    assert!(
+        statuses
+            .iter()
+            .all(|status| [200, 402, 429].contains(status)),
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,18 +161,29 @@ async fn each_priority_behaves_at_each_level_as_the_table_says() {
     let mut fill = 0;
     while fill < 100 {
         let (level, statuses) = expected(fill);
-        for (priority, status) in ["low", "normal", "high", "critical"].into_iter().zip(statuses) {
+        for (priority, status) in ["low", "normal", "high", "critical"]
+            .into_iter()
+            .zip(statuses)
+        {
             if expected(fill) != (level, statuses) {
                 break;
             }
             let (head, body) = tollgate.ask(message("s", priority, 1)).await;
-            assert_eq!(head.value("x-tollgate-level"), Some(level), "{priority} at {fill}");
+            assert_eq!(
+                head.value("x-tollgate-level"),
+                Some(level),
+                "{priority} at {fill}"
+            );
             if status == 200 {
                 assert_eq!(head.status(), 200, "{priority} at {fill}: {}", body.text());
                 fill += 1;
             } else {
                 assert!([402, 429].contains(&head.status()), "{priority} at {fill}");
-                assert!(body.text().contains("hour"), "the budget is named: {}", body.text());
+                assert!(
+                    body.text().contains("hour"),
+                    "the budget is named: {}",
+                    body.text()
+                );
             }
         }
     }
@@ -167,7 +193,11 @@ async fn each_priority_behaves_at_each_level_as_the_table_says() {
     let (head, _) = tollgate.ask(message("s", "critical", 1)).await;
     assert_eq!(head.status(), 200);
     let (head, _) = tollgate.ask(message("other", "low", 1)).await;
-    assert_eq!(head.status(), 200, "another session has a budget of its own");
+    assert_eq!(
+        head.status(),
+        200,
+        "another session has a budget of its own"
+    );
 }
 
 /// A session at SOFT: 8 of its 10 requests are used.
@@ -231,11 +261,7 @@ async fn a_client_that_leaves_the_line_leaves_nothing_behind() {
 async fn a_full_line_and_a_hopeless_wait_are_refused_at_once() {
     let upstream = Upstream::start().await;
     let answering = upstream.answering(|_| used(1, 1));
-    let tollgate = at_soft(
-        answering.address,
-        &[("throttle.queue.max_waiting", "1")],
-    )
-    .await;
+    let tollgate = at_soft(answering.address, &[("throttle.queue.max_waiting", "1")]).await;
     let mut first = tollgate.connect().await;
     first.send(message("s", "low", 1)).await;
     waiting(&tollgate, 1).await;
@@ -244,13 +270,14 @@ async fn a_full_line_and_a_hopeless_wait_are_refused_at_once() {
     let pause: u64 = head.value("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&pause), "{pause}");
 
-    let hopeless = at_soft(
-        answering.address,
-        &[("throttle.queue.max_wait", "1s")],
-    )
-    .await;
+    let hopeless = at_soft(answering.address, &[("throttle.queue.max_wait", "1s")]).await;
+    hopeless.set_clock(NOON + 5_000);
     let (head, _) = hopeless.ask(message("s", "low", 1)).await;
-    assert_eq!(head.status(), 429, "it passes in a minute, and may wait for a second");
+    assert_eq!(
+        head.status(),
+        429,
+        "it passes within a minute, and may wait for a second"
+    );
     assert_eq!(hopeless.metric("tollgate_wait_seconds_count", &[]), 1.0);
     drop(first);
 }
@@ -266,26 +293,24 @@ async fn a_streaming_client_in_line_gets_comments_and_then_its_stream() {
             used(1, 1)
         }
     });
-    let tollgate = at_soft(
-        answering.address,
-        &[("throttle.queue.keep_alive", "20ms")],
-    )
-    .await;
+    let tollgate = at_soft(answering.address, &[("throttle.queue.keep_alive", "20ms")]).await;
     let body = r#"{"model":"claude-sonnet-5-5","max_tokens":1,"stream":true,"messages":[]}"#;
     let headers = [("x-tollgate-session", "s"), ("x-tollgate-priority", "low")];
     let mut client = tollgate.connect().await;
-    client.send(request("POST /anthropic/v1/messages", &headers, body)).await;
+    client
+        .send(request("POST /anthropic/v1/messages", &headers, body))
+        .await;
     let head = client.head().await;
     assert_eq!(head.status(), 200);
     assert_eq!(head.value("x-tollgate-level"), Some("SOFT"));
     let comment = client.body_bytes(3).await;
-    assert_eq!(comment, b": t");
+    assert!(comment.starts_with(b": tollgate"), "{comment:?}");
     tollgate.set_clock(NOON + 62_000);
     let text = client.body().await.text();
     assert!(text.ends_with(events), "{text}");
     let rest = text.strip_suffix(events).unwrap();
     assert!(
-        rest.lines().all(|line| line.is_empty() || line.starts_with(':') || line.starts_with("ollgate")),
+        rest.lines().all(|line| line.is_empty() || line.starts_with(':')),
         "{rest}"
     );
 }
@@ -306,7 +331,9 @@ async fn a_refusal_after_comments_comes_inside_the_stream() {
     let body = r#"{"model":"claude-sonnet-5-5","max_tokens":1,"stream":true,"messages":[]}"#;
     let headers = [("x-tollgate-session", "s"), ("x-tollgate-priority", "low")];
     let mut client = tollgate.connect().await;
-    client.send(request("POST /anthropic/v1/messages", &headers, body)).await;
+    client
+        .send(request("POST /anthropic/v1/messages", &headers, body))
+        .await;
     assert_eq!(client.head().await.status(), 200);
     client.body_bytes(3).await;
     // The process is told to end: whoever waits is told at once.
@@ -331,7 +358,11 @@ async fn a_stream_that_outgrows_its_reservation_reserves_more_while_it_runs() {
     let body = r#"{"model":"claude-sonnet-5-5","max_tokens":64000,"stream":true,"messages":[]}"#;
     let mut client = tollgate.connect().await;
     client
-        .send(request("POST /anthropic/v1/messages", &[("x-tollgate-session", "s")], body))
+        .send(request(
+            "POST /anthropic/v1/messages",
+            &[("x-tollgate-session", "s")],
+            body,
+        ))
         .await;
     let (mut provider, _, _) = upstream.request().await;
     provider.send(stream_head("text/event-stream")).await;
@@ -351,7 +382,10 @@ async fn a_stream_that_outgrows_its_reservation_reserves_more_while_it_runs() {
         .await;
     client.body_bytes(30_000).await;
     let grown = reserved().await;
-    assert!(grown >= 10_000, "30,000 bytes are about 10,000 tokens: {grown}");
+    assert!(
+        grown >= 10_000,
+        "30,000 bytes are about 10,000 tokens: {grown}"
+    );
     provider
         .send_chunk("event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":9000}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n")
         .await;
@@ -383,7 +417,10 @@ async fn shadow_mode_refuses_nothing_and_says_what_it_would_have_done() {
         assert_eq!(record.outcome, Outcome::Complete);
         assert_eq!(record.flags.shadow, round > 0);
     }
-    assert_eq!(tollgate.metric("tollgate_admissions_total", &["shadow"]), 2.0);
+    assert_eq!(
+        tollgate.metric("tollgate_admissions_total", &["shadow"]),
+        2.0
+    );
 }
 
 #[tokio::test]

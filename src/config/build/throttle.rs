@@ -37,7 +37,8 @@ pub(super) fn throttle(lookup: &mut Lookup<'_>) -> ThrottleSettings {
     }
     if !(Share(1)..=Share::WHOLE).contains(&throttle.output_quantile) {
         let place = lookup.place("throttle.output_quantile");
-        let message = "`throttle.output_quantile` must be larger than zero and at most 100%".to_owned();
+        let message =
+            "`throttle.output_quantile` must be larger than zero and at most 100%".to_owned();
         let help = "the share of past outputs that fit into what is reserved; 95% is the default";
         lookup.object(place, "throttle.output_quantile", message, help);
     }

@@ -37,6 +37,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.dropped == 0
+    }
+
     pub(super) fn push(&mut self, change: LevelChange) {
         if self.changes.len() < MOST {
             self.changes.push(change);

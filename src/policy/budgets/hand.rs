@@ -36,6 +36,12 @@ impl Budgets {
         while self.live.len() > self.max_scopes && self.put_one_away() {}
     }
 
+    /// From now on no more scopes than this are in memory at once, besides those that must stay.
+    pub fn bound(&mut self, max_scopes: usize) {
+        self.max_scopes = max_scopes;
+        self.tend();
+    }
+
     /// Whether there is one scope less now.
     fn put_one_away(&mut self) -> bool {
         let mut recent = None;

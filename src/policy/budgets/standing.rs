@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Budgets;
-use crate::policy::budget::{Budget, ScopeKey};
+use super::live::Place;
+use crate::policy::budget::{Budget, ScopeKey, ScopeKind};
 use crate::policy::throttle::Level;
 
 /// Which scopes are asked for.
@@ -11,6 +12,8 @@ use crate::policy::throttle::Level;
 pub enum Filter {
     /// All that are live.
     All,
+    /// Those of one kind.
+    Kind(ScopeKind),
     /// One of them.
     Scope(ScopeKey),
 }
@@ -42,6 +45,13 @@ impl Budgets {
         self.tick(now_ms);
         let mut places: Vec<_> = match filter {
             Filter::All => self.live.occupied().collect(),
+            Filter::Kind(kind) => {
+                let is_kind = |place: &Place| {
+                    let scope = self.live.get(*place);
+                    scope.is_some_and(|scope| scope.kind == *kind)
+                };
+                self.live.occupied().filter(is_kind).collect()
+            }
             Filter::Scope(key) => {
                 let place = self.live.find(&self.plans, key.kind, &key.name);
                 place.into_iter().collect()
