@@ -94,17 +94,21 @@ impl Written {
         whole.parse().ok().filter(|whole| *whole <= most)
     }
 
-    /// A count from 1 to [`MOST`] `of_what`; `help` says what to do where that is no answer.
-    fn count(&self, of_what: &str, help: &'static str) -> Result<u64, Refused> {
+    /// A count from 1 to [`MOST`]; `unit` may be empty, `help` says what to do where that is no answer.
+    fn count(&self, unit: &str, help: &'static str) -> Result<u64, Refused> {
         if self.negative || self.is_zero() {
             return Err(Refused::Mend("must be larger than zero".into(), help));
         }
         if self.pointed {
-            let why = format!("must be a whole number{of_what}");
-            return Err(Refused::Because(why.into()));
+            let why = match unit {
+                "" => "must be a whole number".into(),
+                unit => format!("must be a whole number of {unit}").into(),
+            };
+            return Err(Refused::Because(why));
         }
         self.whole(MOST).ok_or_else(|| {
-            let why = format!("is above 1,000,000,000,000,000{of_what}, which nobody reaches");
+            let space = if unit.is_empty() { "" } else { " " };
+            let why = format!("is above 1,000,000,000,000,000{space}{unit}, which nobody reaches");
             Refused::Mend(why.into(), help)
         })
     }
@@ -168,8 +172,8 @@ impl Setting for Limit {
         }
         let number = Written::read(&number)?;
         match unit.as_str() {
-            "token" | "tokens" => number.count(" of tokens", NO_LIMIT).map(Limit::Tokens),
-            "request" | "requests" => number.count(" of requests", NO_LIMIT).map(Limit::Requests),
+            "token" | "tokens" => number.count("tokens", NO_LIMIT).map(Limit::Tokens),
+            "request" | "requests" => number.count("requests", NO_LIMIT).map(Limit::Requests),
             "usd" | "$" | "dollar" | "dollars" => number
                 .money(
                     MOST_USD,

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
 use super::Effective;
-use super::layers::{Document, Layers, variable_name};
+use super::layers::{Document, Layers, named_section, variable_name};
 use super::problem::{Problem, nearest};
 use super::scalar::{Base, Raw, Refused, Setting};
 use super::source::{Place, Source};
@@ -62,10 +62,20 @@ impl<'a> Lookup<'a> {
                 key: path.to_owned(),
                 message: format!("`{path}` is missing"),
                 expected: T::EXPECTED.to_owned(),
-                help: None,
+                help: self.meant_table(path),
             });
         }
         value.unwrap_or_else(T::placeholder)
+    }
+
+    /// The named table that may be meant where a key of another is missing: a mistyped name begins a table of its own.
+    fn meant_table(&self, path: &str) -> Option<String> {
+        let (section, rest) = path.split_once('.')?;
+        let (name, _) = rest.rsplit_once('.')?;
+        let names = self.layers.names(named_section(section)?);
+        let others = names.iter().map(|(other, _)| other.as_str());
+        let meant = nearest(name, others.filter(|other| *other != name))?;
+        Some(format!("did you mean [{section}.{meant}]?"))
     }
 
     /// The value of a key, or what stands for it when it is nowhere.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::mask;
 
 /// Something that settings were read from.
-#[derive(Debug)]
 pub(super) enum Source {
     /// The built-in default: the reference configuration.
     BuiltIn {
@@ -37,6 +36,18 @@ pub(super) enum Source {
         /// Its value, for messages; masked if its name says that it is a secret.
         shown: String,
     },
+}
+
+/// The name alone: the text of a file may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::BuiltIn { .. } => f.write_str("BuiltIn"),
+            Source::File { name, .. } => write!(f, "File({})", name.display()),
+            Source::Variable { name, .. } => write!(f, "Variable({name})"),
+            Source::Flag { name, .. } => write!(f, "Flag({name})"),
+        }
+    }
 }
 
 /// One place in a source.

@@ -900,7 +900,7 @@ fn a_variable_that_is_not_set_is_told_at_its_place() {
 #[test]
 fn no_message_shows_a_secret() {
     let rig = Rig::file(
-        "[providers.openai]\napi_key = 'sk-hidden-1'\nbase_url = 'https://me:hidden-2@h/?key=hidden-3'\n\
+        "[providers.openai]\nold_api_key = 'sk-hidden-1'\nbase_url = 'https://me:hidden-2@h/?key=hidden-3'\n\
          http2 = '${SECRET}'\n[log]\nlevel = '${SECRET}'\n",
     )
     .variable("SECRET", "hidden-4")
@@ -1144,11 +1144,11 @@ error: `budgets.session-usd-hour.limit` has the wrong type
         ("'1.5 tokens'", "must be a whole number of tokens"),
         (
             "'18446744073709551616 tokens'",
-            "is above 1,000,000,000,000,000 of tokens",
+            "is above 1,000,000,000,000,000 tokens",
         ),
         (
             "'340282366920938463463374607431768211456 requests'",
-            "is above 1,000,000,000,000,000 of requests",
+            "is above 1,000,000,000,000,000 requests",
         ),
         (
             "'340282366920938463463374607431768211456 usd'",
@@ -1379,6 +1379,12 @@ fn bad_budgets_tiers_teams_and_keys_are_told_at_their_place() {
     let told = Rig::file("[budgets.mine]\nlimit = '5 usd'\n").error();
     assert!(told.contains("`budgets.mine.scope` is missing"), "{told}");
     assert!(told.contains("`budgets.mine.window` is missing"), "{told}");
+    assert!(!told.contains("did you mean"), "{told}");
+    let told = Rig::file("[budgets.sesion-usd-day]\nlimit = '5 usd'\n").error();
+    assert!(
+        told.contains("did you mean [budgets.session-usd-day]?"),
+        "{told}"
+    );
     let told = Rig::new().flag("throttle.warning", "70").error();
     assert!(told.contains("a percentage has its sign"), "{told}");
 }
@@ -1456,8 +1462,7 @@ fn a_providers_key_comes_from_the_environment_the_file_or_a_file_of_its_own() {
 fn a_providers_key_is_nowhere_in_what_is_told_of_a_configuration() {
     let rig = Rig::file("providers.openai.api_key = 'sk-hidden-1'\n")
         .variable("TOLLGATE_PROVIDERS_GROQ_API_KEY", "sk-hidden-2")
-        .write("k", "sk-hidden-3")
-        .flag("providers.xai.api_key_file", "K");
+        .write("k", "sk-hidden-3");
     let path = rig.path().join("k").display().to_string();
     let rig = rig.flag("providers.xai.api_key_file", &path);
     let loaded = rig.load();

@@ -13,6 +13,7 @@ mod kill;
 mod ledger;
 mod ledger_kill;
 mod limits_in_time;
+mod lint;
 mod meter;
 mod metering_path;
 mod passthrough;
