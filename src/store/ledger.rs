@@ -264,8 +264,7 @@ impl Ledger {
         each: &mut dyn FnMut(Past<'_>),
     ) -> Result<Recalled, ReadError> {
         let (to, batches) = sync_channel(recall::WAITING_BATCHES);
-        self.send(Command::Recall(recall, to))
-            .map_err(|(_, why)| why)?;
+        self.send(Command::Recall(recall, to))?;
         recall::decode(recall, &batches, each)
     }
 
@@ -279,13 +278,15 @@ impl Ledger {
         if !self.waiting.take(bytes) {
             return Err(counters);
         }
-        self.send(Command::PutAway(counters)).map_err(|(back, _)| {
-            self.waiting.give_back(bytes);
-            match back {
-                Command::PutAway(counters) => counters,
-                _ => unreachable!("what could not be sent comes back"),
-            }
-        })
+        let back = match self.commands.try_send(Command::PutAway(counters)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => back,
+        };
+        self.waiting.give_back(bytes);
+        match back {
+            Command::PutAway(counters) => Err(counters),
+            _ => unreachable!("what could not be sent comes back"),
+        }
     }
 
     /// What this process has put away under these names, in their order; `None` where there is nothing. Sees every
@@ -299,13 +300,12 @@ impl Ledger {
         answer.await.unwrap_or(Err(ReadError::Closed))
     }
 
-    /// Tells the ledger's thread something without waiting; what it cannot be told comes back.
-    fn send(&self, command: Command) -> Result<(), (Command, ReadError)> {
+    fn send(&self, command: Command) -> Result<(), ReadError> {
         self.commands
             .try_send(command)
             .map_err(|refused| match refused {
-                TrySendError::Full(back) => (back, ReadError::Busy),
-                TrySendError::Disconnected(back) => (back, ReadError::Closed),
+                TrySendError::Full(_) => ReadError::Busy,
+                TrySendError::Disconnected(_) => ReadError::Closed,
             })
     }
 
@@ -314,10 +314,8 @@ impl Ledger {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<oneshot::Receiver<Result<T, ReadError>>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        match self.send(command(reply)) {
-            Ok(()) => Ok(answer),
-            Err((_, why)) => Err(why),
-        }
+        self.send(command(reply))?;
+        Ok(answer)
     }
 
     /// Takes everything into the store, makes it durable and lets the directory go. Entries that are closed later are

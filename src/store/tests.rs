@@ -1,6 +1,11 @@
 //! The ledger's promises, without threads: any sequence of beginnings, endings, crashes and failures keeps exactly what
 //! was closed. Each test runs against every store.
 
+mod away;
+mod events;
+mod format;
+mod recall;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -19,7 +24,7 @@ use super::event_query::EventQuery;
 use super::memory::MemoryStore;
 use super::opening::{self, Opened, Parts};
 use super::query::{Dimension, Query};
-use super::recall::{self, Past, Recall, Recalled};
+use super::recall::{Batch, Past, Recall, Recalled, decode};
 use super::record::{CostSource, Outcome, Record};
 use super::sled::SledStore;
 use super::{HOUR_MS, OpenError};
@@ -162,9 +167,9 @@ impl Running {
         let (to, batches) = std::sync::mpsc::sync_channel(1000);
         let done = self.parts.keeper.recall(recall, &to);
         done.expect("the store works");
-        to.send(recall::Batch::End(Ok(()))).expect("there is room");
+        to.send(Batch::End(Ok(()))).expect("there is room");
         let (mut singles, mut sums) = (Vec::new(), Amounts::default());
-        let recalled = recall::decode(recall, &batches, &mut |past| match past {
+        let recalled = decode(recall, &batches, &mut |past| match past {
             Past::Hour(group, sum) => sums.add(&sum.charges(group)),
             Past::Request(request) => singles.push((request.id.0, request.charges())),
         });
@@ -443,40 +448,6 @@ fn a_flipped_or_missing_byte_of_the_journal_costs_one_frame_and_is_told() {
                 assert!(complete(&kept) >= 3, "flipped at {place}");
                 assert_eq!(fs::read(&damage[0].kept).ok(), Some(bytes));
             }
-        }
-    }
-}
-
-#[test]
-fn damage_in_an_event_costs_that_event_and_no_request() {
-    let mut rig = Rig::new(Some(MemoryStore::default()));
-    let running = rig.start();
-    let mut spans = Vec::new();
-    for number in 0..3 {
-        let record = rig.record(1);
-        running.close(running.begin(record), 2);
-        let before = fs::metadata(rig.segment(1)).expect("there").len() as usize;
-        running.event(number);
-        let after = fs::metadata(rig.segment(1)).expect("there").len() as usize;
-        spans.push(before..after);
-    }
-    drop(running);
-    let whole = fs::read(rig.segment(1)).expect("readable");
-    let fresh = rig.folder.path().join("fresh");
-    copy_dir(&rig.settings.dir, &fresh);
-    for (number, span) in spans.into_iter().enumerate() {
-        for place in span {
-            fs::remove_dir_all(&rig.settings.dir).expect("removable");
-            copy_dir(&fresh, &rig.settings.dir);
-            let mut bytes = whole.clone();
-            bytes[place] ^= 0x04;
-            fs::write(rig.segment(1), &bytes).expect("writable");
-            rig.memory.as_ref().expect("in memory").crash(0);
-            let mut running = rig.start();
-            assert_eq!(running.parts.opened.damage.len(), 1, "flipped at {place}");
-            assert_eq!(running.everything().len(), 3, "flipped at {place}");
-            let others: Vec<u64> = (0..3).rev().filter(|n| *n != number as u64).collect();
-            assert_eq!(running.events(), others, "flipped at {place}");
         }
     }
 }
@@ -771,332 +742,4 @@ fn every_store_keeps_order_applies_batches_and_survives_reopening() {
         });
         assert!(nothing.is_ok());
     }
-}
-
-#[test]
-fn events_go_when_they_are_too_old_or_take_more_than_their_share() {
-    for mut rig in Rig::both() {
-        rig.settings.keep_records = Duration::from_secs(3600);
-        rig.settings.max_bytes = 16 * 40_000;
-        let mut running = rig.start();
-        for number in 0..2000 {
-            running.event(number);
-            rig.clock.fetch_add(10_000, Ordering::Relaxed);
-        }
-        running.save();
-        while running.parts.keeper.prune().expect("the store works") {}
-        let events = running.events();
-        assert_eq!(events.first(), Some(&1999), "the newest is there");
-        assert!(
-            (354..=366).contains(&events.len()),
-            "an hour of them: {}",
-            events.len()
-        );
-        assert!(running.everything().is_empty());
-
-        for number in 2000..8000 {
-            running.event(number);
-        }
-        let record = rig.record(1);
-        running.close(running.begin(record), 2);
-        running.save();
-        while running.parts.keeper.prune().expect("the store works") {}
-        let bytes = running
-            .parts
-            .keeper
-            .with_shelf(|shelf| Ok(shelf.events.bytes));
-        let bytes = bytes.expect("the store works");
-        assert!(
-            (30_000..=40_000).contains(&bytes),
-            "{bytes} bytes of events"
-        );
-        assert_eq!(running.events().first(), Some(&7999));
-        assert_eq!(running.everything().len(), 1, "no record goes for them");
-    }
-}
-
-#[test]
-fn events_are_found_by_filter_and_newest_first() {
-    for rig in Rig::both() {
-        let mut running = rig.start();
-        for number in 0..500_u64 {
-            let mut event = Event::new(
-                [EventKind::Refused, EventKind::Waited][number as usize % 2],
-                rig.clock.load(Ordering::Relaxed),
-            );
-            event.session = Some(format!("session {}", number % 3));
-            event.actual_tokens = number;
-            running.book.event(&event);
-            // Four in each millisecond.
-            rig.clock
-                .fetch_add(u64::from(number % 4 == 3), Ordering::Relaxed);
-        }
-        let query = EventQuery {
-            since: Some(NOON + 10),
-            until: Some(NOON + 100),
-            kinds: vec![EventKind::Waited],
-            sessions: vec!["session 1".to_owned()],
-            limit: 4,
-            ..EventQuery::default()
-        };
-        let events = running.parts.keeper.events(&query).expect("readable");
-        let numbers: Vec<_> = events.iter().map(|event| event.actual_tokens).collect();
-        assert_eq!(numbers, [397, 391, 385, 379]);
-        assert_eq!(running.events(), (0..500).rev().collect::<Vec<_>>());
-    }
-}
-
-#[test]
-fn where_single_records_were_pruned_the_sums_stand_in_for_them() {
-    let mut rig = Rig::new(Some(MemoryStore::default()));
-    rig.settings.max_bytes = 200_000;
-    let mut running = rig.start();
-    for _ in 0..2000 {
-        let record = rig.record(1);
-        running.close(running.begin(record), 2);
-        rig.clock.fetch_add(10_000, Ordering::Relaxed);
-    }
-    running.save();
-    while running.parts.keeper.prune().expect("the store works") {}
-    drop(running);
-    let mut running = rig.start();
-    let now = rig.clock.load(Ordering::Relaxed);
-    let oldest = running
-        .parts
-        .keeper
-        .records(&Query::default(), usize::MAX)
-        .expect("readable")
-        .last()
-        .map_or(0, |record| record.finished_unix_ms);
-    assert!(oldest > NOON + HOUR_MS, "some were pruned");
-    let (recalled, singles, mut total) = running.recall(NOON - 24 * HOUR_MS, NOON);
-    assert!(recalled.border_unix_ms > oldest - HOUR_MS && recalled.border_unix_ms < now);
-    assert_eq!(recalled.border_unix_ms % HOUR_MS, 0);
-    singles.iter().for_each(|(_, takes)| total.add(takes));
-    assert_eq!((total.requests, total.fresh_tokens), (2000, 4000));
-}
-
-#[test]
-fn what_is_read_back_begins_where_it_is_asked_to() {
-    for mut rig in Rig::both() {
-        let mut running = rig.start();
-        for _ in 0..100 {
-            let record = rig.record(1);
-            running.close(running.begin(record), 2);
-            rig.clock.fetch_add(HOUR_MS / 10, Ordering::Relaxed);
-        }
-        // NOON lies 2/3 into its hour.
-        let hour = NOON / HOUR_MS * HOUR_MS;
-        let newest = running.parts.opened.newest_unix_ms;
-        assert_eq!(newest, 0, "nothing was there");
-        let (recalled, singles, sums) =
-            running.recall(hour + 2 * HOUR_MS + 5, hour + 4 * HOUR_MS + 9);
-        assert_eq!(recalled.border_unix_ms, hour + 4 * HOUR_MS);
-        assert_eq!(sums.requests, 20, "two whole hours");
-        let first = (4 * HOUR_MS - (NOON - hour)).div_ceil(HOUR_MS / 10);
-        assert_eq!(singles.len() as u64, 100 - first);
-        let (recalled, singles, sums) = running.recall(hour + 5 * HOUR_MS + 9, hour);
-        assert_eq!(recalled.border_unix_ms, hour + 5 * HOUR_MS);
-        assert_eq!(sums.requests, 0);
-        let first = (5 * HOUR_MS + 9 - (NOON - hour)).div_ceil(HOUR_MS / 10);
-        assert_eq!(singles.len() as u64, 100 - first);
-        drop(running);
-        let newest = rig.start().parts.opened.newest_unix_ms;
-        assert_eq!(newest, NOON + 99 * (HOUR_MS / 10));
-    }
-}
-
-#[test]
-fn the_newest_time_is_known_whether_it_is_packed_journaled_or_of_a_request_that_never_ended() {
-    for mut rig in Rig::both() {
-        let mut newest = Vec::new();
-        for round in 0..3 {
-            rig.clock.fetch_add(1000, Ordering::Relaxed);
-            let mut running = rig.start();
-            newest.push(running.parts.opened.newest_unix_ms);
-            let record = rig.record(1);
-            let entry = running.begin(record);
-            match round {
-                0 => {
-                    running.close(entry, 2);
-                    running.save();
-                }
-                1 => running.close(entry, 2),
-                _ => std::mem::forget(entry),
-            }
-        }
-        newest.push(rig.start().parts.opened.newest_unix_ms);
-        assert_eq!(newest, [0, NOON + 1000, NOON + 2000, NOON + 3000]);
-    }
-}
-
-fn named(name: &str) -> Vec<Vec<u8>> {
-    vec![name.as_bytes().to_vec()]
-}
-
-fn counters(name: &str, bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    vec![(name.as_bytes().to_vec(), bytes.to_vec())]
-}
-
-#[test]
-fn what_is_put_away_is_fetched_whole_from_memory_and_from_the_store() {
-    for rig in Rig::both() {
-        let mut running = rig.start();
-        let long: Vec<u8> = (0..20_000_u32).map(|n| n as u8).collect();
-        for (name, bytes) in [("docs", &b"7"[..]), ("d", b""), ("long", &long), ("", b"0")] {
-            running.parts.keeper.put_away(counters(name, bytes));
-        }
-        let names: Vec<_> = ["long", "docs", "doc", "", "d"]
-            .map(|name| name.as_bytes().to_vec())
-            .into();
-        let expected = [
-            Some(long.clone()),
-            Some(b"7".to_vec()),
-            None,
-            Some(b"0".to_vec()),
-            Some(Vec::new()),
-        ];
-        let fetch = |running: &mut Running| running.parts.keeper.fetch_away(&names);
-        assert_eq!(fetch(&mut running).expect("it works"), expected);
-        assert!(running.parts.keeper.has_unsaved());
-        running.save();
-        assert!(!running.parts.keeper.has_unsaved());
-        assert_eq!(fetch(&mut running).expect("it works"), expected);
-        // The newest counts, also when it is shorter.
-        running.parts.keeper.put_away(counters("long", b"short"));
-        for _ in 0..2 {
-            let found = running.parts.keeper.fetch_away(&named("long"));
-            assert_eq!(found.expect("it works"), [Some(b"short".to_vec())]);
-            running.save();
-        }
-        assert!(
-            running.everything().is_empty(),
-            "and its bytes are counted right"
-        );
-        drop(running);
-        let mut running = rig.start();
-        assert_eq!(
-            fetch(&mut running).expect("it works"),
-            [None, None, None, None, None]
-        );
-        while running.parts.keeper.prune().expect("the store works") {}
-        let left = running.parts.keeper.with_shelf(|shelf| {
-            let mut left = 0;
-            let mut count = |_: &[u8], _: &[u8]| {
-                left += 1;
-                ControlFlow::Continue(())
-            };
-            let all = Order::Rising;
-            shelf
-                .store
-                .scan(Table::Away, &[], &[0xFF; 9], all, &mut count)?;
-            Ok(left)
-        });
-        assert_eq!(left.expect("the store works"), 0, "a new start counts anew");
-    }
-}
-
-#[test]
-fn a_store_that_fails_loses_nothing_that_was_put_away() {
-    let rig = Rig::new(Some(MemoryStore::default()));
-    let memory = rig.memory.clone().expect("in memory");
-    let mut running = rig.start();
-    running.parts.keeper.put_away(counters("early", b"1"));
-    running.save();
-    memory.set_failing(true);
-    running.parts.keeper.put_away(counters("late", b"2"));
-    assert!(running.parts.keeper.checkpoint().is_err());
-    let found = running.parts.keeper.fetch_away(&named("late"));
-    assert_eq!(found.expect("it is in memory"), [Some(b"2".to_vec())]);
-    let unknown = running.parts.keeper.fetch_away(&named("early"));
-    assert!(unknown.is_err(), "unknown is not nothing");
-    memory.set_failing(false);
-    // The store forgets what it had not synced, as a database does when it is opened anew.
-    memory.crash(0);
-    running.save();
-    for (name, bytes) in [("early", b"1"), ("late", b"2")] {
-        let found = running.parts.keeper.fetch_away(&named(name));
-        assert_eq!(found.expect("it works"), [Some(bytes.to_vec())], "{name}");
-    }
-}
-
-#[test]
-fn what_was_put_away_goes_when_no_window_can_hold_it_any_more() {
-    let rig = Rig::new(Some(MemoryStore::default()));
-    let mut running = rig.start();
-    for number in 0..1000 {
-        let name = format!("session {number}");
-        running.parts.keeper.put_away(counters(&name, &[7; 100]));
-    }
-    running.save();
-    rig.clock.fetch_add(32 * 24 * HOUR_MS, Ordering::Relaxed);
-    for _ in 0..10 {
-        assert!(!running.parts.keeper.prune().expect("the store works"));
-    }
-    running.parts.keeper.put_away(counters("session 5", b"new"));
-    running.save();
-    rig.clock.fetch_add(2 * 24 * HOUR_MS, Ordering::Relaxed);
-    for _ in 0..10 {
-        running.parts.keeper.prune().expect("the store works");
-    }
-    let names: Vec<_> = (0..1000)
-        .map(|number| format!("session {number}").into_bytes())
-        .collect();
-    let found = running.parts.keeper.fetch_away(&names).expect("it works");
-    let found: Vec<_> = found.into_iter().flatten().collect();
-    assert_eq!(found, [b"new".to_vec()]);
-    assert!(
-        running.everything().is_empty(),
-        "and its bytes are counted right"
-    );
-}
-
-#[test]
-fn a_ledger_of_the_first_format_is_read_on_and_becomes_one_of_this() {
-    let mut rig = Rig::new(None);
-    let fixture =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger-format-1");
-    copy_dir(&fixture, &rig.settings.dir);
-    let packed = rig.settings.dir.join("store/db.gz");
-    let mut bytes = Vec::new();
-    let file = fs::File::open(&packed).expect("the fixture has it");
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(file), &mut bytes)
-        .expect("readable");
-    fs::write(rig.settings.dir.join("store/db"), bytes).expect("writable");
-    fs::remove_file(packed).expect("removable");
-
-    for round in 0..2 {
-        let mut running = rig.start();
-        let opened = running.parts.opened.clone();
-        let found = (opened.recovered, opened.interrupted, opened.damage.len());
-        // 40 requests are in the store, 10 in the journal, and one was running when the process was killed.
-        let events = match round {
-            0 => {
-                assert_eq!(found, (10, 1, 0));
-                running.event(5);
-                Vec::from([5])
-            }
-            _ => Vec::from([5]),
-        };
-        assert_eq!(opened.newest_unix_ms, NOON);
-        let all = running.everything();
-        assert_eq!(all.len(), 51);
-        let ended = |wanted: Outcome| all.values().filter(|(ended, _)| *ended == wanted).count();
-        assert_eq!(ended(Outcome::Complete), 45);
-        assert_eq!(ended(Outcome::Refused), 5);
-        assert_eq!(ended(Outcome::Interrupted), 1);
-        let (_, _, sums) = running.recall(0, u64::MAX);
-        assert_eq!(sums.requests, 46, "what was refused takes no request");
-        assert_eq!(sums.fresh_tokens, (1..=50).sum::<u64>() + 1000);
-        assert_eq!(running.events(), events);
-        if round == 0 {
-            running.save();
-        }
-    }
-    let identity = fs::read_to_string(rig.settings.dir.join("ledger.json"));
-    assert_eq!(identity.expect("readable"), r#"{"tollgate_ledger":2}"#);
-    let record = rig.record(1);
-    let mut running = rig.start();
-    running.close(running.begin(record), 2);
-    assert_eq!(running.everything().len(), 52);
 }
