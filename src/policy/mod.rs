@@ -9,6 +9,7 @@ pub mod budget;
 pub mod explicit;
 pub mod origin;
 pub mod priority;
+pub mod rates;
 pub mod rules;
 pub mod session;
 pub mod task;

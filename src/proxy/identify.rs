@@ -23,6 +23,10 @@ pub(super) struct Caller {
     pub(super) session: Session,
     /// The client's key, by its fingerprint.
     pub(super) key: Option<String>,
+    /// The key's team.
+    pub(super) team: Option<String>,
+    /// The key's or team's tier, or that of callers who have none.
+    pub(super) tier: Option<String>,
 }
 
 /// Finds out who asks.
@@ -44,6 +48,8 @@ pub(super) fn identify(
     let caller = Caller {
         session,
         key: key.map(|key| key.fingerprint.to_string()),
+        team: None,
+        tier: account.settings().auth.tier.clone(),
     };
     let record = account.record_mut();
     record.session.clone_from(&caller.session.name);

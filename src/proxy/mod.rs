@@ -2,7 +2,7 @@
 //! functions in `policy` and `llm`.
 //!
 //! ```text
-//! parse → identify → classify → admit → route → send → stream back, meter, record
+//! parse → identify → classify → police → admit → route → send → stream back, meter, record
 //! ```
 //!
 //! The future of [`handle`] is dropped when the client hangs up, at any await. So whatever a step takes is held by a
@@ -18,6 +18,7 @@ mod gate;
 mod headers;
 mod identify;
 mod parse;
+mod police;
 mod relay;
 mod route;
 mod send;
@@ -66,6 +67,7 @@ async fn serve(
     let asked = parse::understand(&call, peek.as_ref(), account);
     let caller = identify::identify(&call, &asked, account)?;
     let class = classify::classify(gate, &call, &asked, &caller, account)?;
+    police::police(gate, &call, &asked, &caller, account)?;
     admit::admit(&call, &asked, account)?;
     let route = route::route(gate, &call, &asked)?;
     account.add_own_time(started);
