@@ -14,6 +14,7 @@ pub mod learned;
 pub mod origin;
 pub mod priority;
 pub mod queue;
+pub mod rates;
 pub mod rules;
 pub mod session;
 pub mod task;

@@ -1,7 +1,16 @@
 //! What a tier, a team or a key may ask for at all, apart from budgets. A violation is final and names its rule.
+//!
+//! All policies of a caller apply, and the strictest wins. What a rule cannot check, because the body cannot be read or
+//! the provider holds a part of the request, is a violation of it: what passes has been checked.
+
+mod check;
+
+use std::fmt;
 
 use super::priority::Pattern;
 use crate::units::Priority;
+
+pub use check::{BodyFacts, ModelFacts, OutputFacts, PolicyFacts, check};
 
 /// The rules of one tier, team or key. What is `None` is not bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,4 +33,63 @@ pub struct Policy {
     pub max_priority: Option<Priority>,
     /// The priority of requests that name none.
     pub priority: Option<Priority>,
+}
+
+/// What kind of thing a policy is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Holder {
+    /// A tier.
+    Tier,
+    /// A team.
+    Team,
+    /// A key.
+    Key,
+}
+
+impl Holder {
+    /// The config's table.
+    pub const fn table(self) -> &'static str {
+        match self {
+            Holder::Tier => "tiers",
+            Holder::Team => "teams",
+            Holder::Key => "keys",
+        }
+    }
+}
+
+/// A policy that applies to a request, and where it is written: `tiers.free`, `teams.research`, `keys.ci`.
+#[derive(Debug, Clone, Copy)]
+pub struct Applied<'a> {
+    /// What it is written for.
+    pub holder: Holder,
+    /// Its name.
+    pub name: &'a str,
+    /// Its rules.
+    pub policy: &'a Policy,
+}
+
+impl Applied<'_> {
+    /// A violation of the rule with this key.
+    pub fn violated(&self, key: &str, message: String) -> Violation {
+        Violation {
+            rule: format!("{self}.{key}"),
+            message,
+        }
+    }
+}
+
+impl fmt::Display for Applied<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.holder.table(), self.name)
+    }
+}
+
+/// A request that a rule forbids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The rule, as its place in the config: `tiers.free.max_output`.
+    pub rule: String,
+    /// What was asked for, what is allowed and what to do: one sentence without a final period. Of the request it holds
+    /// figures and names of models and tools only.
+    pub message: String,
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::police::Rates;
 use super::tasks::Tasks;
 use super::throttle::Throttle;
 use super::unknown_models::UnknownModels;
@@ -33,6 +34,7 @@ pub struct Gate {
     pub tasks: Tasks,
     pub(super) providers: Vec<Provider>,
     pub(super) tasks_by_words: TaskDetector,
+    pub(super) rates: Rates,
     ids: Ids,
     draining: CancellationToken,
     pub(super) unknown_models: UnknownModels,
@@ -96,6 +98,7 @@ impl Gate {
             tasks: Tasks::default(),
             providers,
             tasks_by_words,
+            rates: Rates::default(),
             ids: Ids {
                 process,
                 count: AtomicU64::new(0),

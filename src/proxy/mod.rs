@@ -2,7 +2,7 @@
 //! functions in `policy` and `llm`.
 //!
 //! ```text
-//! parse → identify → classify → admit → route → send → stream back, meter, record
+//! parse → identify → classify → police → admit → route → send → stream back, meter, record
 //! ```
 //!
 //! The future of [`handle`] is dropped when the client hangs up, at any await. So whatever a step takes is held by a
@@ -20,6 +20,7 @@ mod hold;
 mod identify;
 mod line;
 mod parse;
+mod police;
 mod recall;
 mod relay;
 mod route;
@@ -85,6 +86,7 @@ async fn serve(
     let asked = parse::understand(&call, peek.as_ref(), account);
     let caller = identify::identify(&call, &asked, account)?;
     let class = classify::classify(gate, &call, &asked, &caller, account)?;
+    police::police(gate, &call, &asked, &caller, account)?;
     account.add_own_time(started);
     admit::admit(gate, &call, &asked, &caller, &class, account).await?;
     let started = Instant::now();

@@ -175,8 +175,18 @@ impl Tollgate {
 
     /// The same with settings of one's own; they go before the rig's.
     pub(crate) async fn with(upstream: SocketAddr, extra: &[(&str, &str)]) -> Self {
+        Self::adjusted(upstream, extra, |_| {}).await
+    }
+
+    /// The same with settings that are changed once they are loaded.
+    pub(crate) async fn adjusted(
+        upstream: SocketAddr,
+        extra: &[(&str, &str)],
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let home = TempDir::new().expect("a temporary folder");
-        let settings = settings(&home, upstream, extra);
+        let mut settings = settings(&home, upstream, extra);
+        adjust(&mut settings);
         let now = Arc::new(AtomicU64::new(NOON));
         let source = Arc::clone(&now);
         let clock = Clock::from_fn(move || source.load(Ordering::Relaxed));

@@ -86,7 +86,9 @@ impl<'a> Declared<'a> {
 
     /// Notes what the model's name asks for besides the model: `:online` is OpenRouter's short form of its web plugin.
     pub(super) fn note_model(&mut self, name: &str) {
-        if name.to_ascii_lowercase().ends_with(":online") {
+        const SUFFIX: &[u8] = b":online";
+        let end = name.as_bytes().last_chunk::<{ SUFFIX.len() }>();
+        if end.is_some_and(|end| end.eq_ignore_ascii_case(SUFFIX)) {
             self.provider_tool(Cow::Borrowed("web"));
         }
     }

@@ -204,6 +204,69 @@ mod tests {
     }
 
     #[test]
+    fn a_field_between_two_uploads_is_found() {
+        let upload = || part("file", "; filename=\"a\"", &[0xff; 200_000]);
+        let (cheap, dear) = (part("model", "", b"cheap"), part("model", "", b"dear"));
+        let body = form(&[upload(), dear.clone(), upload()]);
+        let model = peek(Endpoint::Audio, &body).expect("a form").model;
+        assert_eq!(model.map(|model| model.name), Some(Cow::Borrowed("dear")));
+        assert_eq!(
+            peek(Endpoint::Audio, &form(&[cheap, upload(), dear, upload()])),
+            Err(Unparsed::DuplicateField("model"))
+        );
+    }
+
+    #[test]
+    fn a_form_that_parsers_may_differ_about_says_so() {
+        let plain = |body: &[u8]| {
+            let form = peek(Endpoint::Audio, body).map(|peek| peek.form);
+            form.expect("a form").expect("a form").plain
+        };
+        let model = part("model", "", b"m");
+        let upload = part(
+            "file",
+            "; filename=\"a b.mp3\"\r\nContent-Type: audio/mpeg",
+            b"x",
+        );
+        assert!(plain(&form(&[model.clone(), upload])));
+        let odd = |line: &str| {
+            let part = format!("--B0undary\r\nContent-Disposition: form-data; {line}\r\n\r\nm\r\n");
+            plain(&form(&[model.clone(), part.into_bytes()]))
+        };
+        assert!(odd("name=\"language\""));
+        for line in [
+            "name=model",
+            "name=\"mo\\del\"",
+            "name*=utf-8''model",
+            "x=1",
+        ] {
+            assert!(!odd(line), "{line}");
+        }
+        let with = |middle: &[u8]| [&form(&[model.clone()])[..], middle].concat();
+        assert!(plain(&with(b"")));
+        assert!(!plain(&with(&form(&[part(
+            "prompt",
+            "",
+            b"after the end"
+        )]))));
+        let bare =
+            b"--B0undary\r\nA: b\r\n\r\nx\n--B0undary\r\nA: name=\"c\"\r\n\r\nx\r\n--B0undary--";
+        assert!(!plain(bare), "a line that ends without a carriage return");
+        assert!(
+            !plain(&form(&[part("model", "", b"\xff")])),
+            "a model that is no text"
+        );
+    }
+
+    #[test]
+    fn a_form_of_too_many_parts_is_not_read() {
+        let parts = vec![part("x", "", b""); MAX_PARTS];
+        assert!(peek(Endpoint::Audio, &form(&parts)).is_ok());
+        let more = vec![part("x", "", b""); MAX_PARTS + 1];
+        assert_eq!(peek(Endpoint::Audio, &form(&more)), Err(Unparsed::NotJson));
+    }
+
+    #[test]
     fn an_upload_cannot_pose_as_a_field() {
         let posing = part(
             "x",
