@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use problem::Problems;
+pub(crate) use problem::nearest;
 pub use source::Origin;
 
 use layers::{Layers, Texts};

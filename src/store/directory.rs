@@ -170,13 +170,23 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
     let read = |error| OpenError::io("read", dir, error);
     for entry in fs::read_dir(dir).map_err(read)? {
         let name = entry.map_err(read)?.file_name();
-        // The last one is there when the directory is a file system of its own.
-        let known = [IDENTITY, LOCK, RUNNING, JOURNAL, STORE, "lost+found"]
-            .iter()
-            .any(|ours| {
-                name.to_str()
-                    .is_some_and(|name| name.trim_end_matches(".new") == *ours)
-            });
+        let known = [
+            IDENTITY,
+            LOCK,
+            RUNNING,
+            JOURNAL,
+            STORE,
+            // By default the clients' keys are kept here too.
+            "keys.json",
+            "keys.json.lock",
+            // There when the directory is a file system of its own.
+            "lost+found",
+        ]
+        .iter()
+        .any(|ours| {
+            name.to_str()
+                .is_some_and(|name| name.trim_end_matches(".new") == *ours)
+        });
         if !known {
             return Err(OpenError::Foreign {
                 dir: dir.to_path_buf(),
