@@ -302,6 +302,15 @@ mod tests {
     }
 
     #[test]
+    fn the_clients_keys_may_be_kept_beside_a_ledger() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["keys.json", "keys.json.lock", "keys.json.new"] {
+            fs::write(folder.path().join(name), "").expect("writable");
+        }
+        assert!(Home::open(folder.path()).is_ok());
+    }
+
+    #[test]
     fn a_file_in_the_directorys_place_is_named() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("ledger");
