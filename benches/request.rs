@@ -163,13 +163,13 @@ fn main() {
     time("client key", 0, 20_000, || {
         client_key(black_box(&headers), None)
     });
-    let key = client_key(&headers, None);
+    let key = client_key(&headers, None).map(|key| key.fingerprint.to_string());
     time("session, agent header", 0, 20_000, || {
         identify(
             black_box(&headers),
             None,
             &BodySession::default(),
-            key.as_ref(),
+            key.as_deref(),
         )
     });
 

@@ -1,6 +1,10 @@
-//! What tollgate says about itself: health, readiness, metrics, usage. Everything here reads; nothing changes.
+//! What tollgate says about itself: health, readiness, metrics, usage. Everything here reads; nothing changes. Who may
+//! look is decided in `access`.
+
+mod access;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +23,11 @@ type Answer = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers a request to one of tollgate's own addresses; `None` if it is for a provider.
-pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
+/// Answers a request to one of tollgate's own addresses; `None` if it is for a provider. `peer` is the other end of the
+/// connection.
+pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Option<Answer> {
     let path = request.uri().path();
+    let known = Arc::clone(gate);
     let gate = Arc::clone(gate);
     let answer: Answer = match path {
         "/" => Box::pin(async move { AnswerBody::response(StatusCode::OK, TEXT, welcome(&gate)) }),
@@ -50,6 +56,21 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
             None => return None,
         },
     };
+    // Probes have no keys.
+    let open = matches!(path, "/healthz" | "/readyz");
+    let allowed = || {
+        access::judge(
+            known.settings.auth.mode,
+            &known.keys,
+            request.uri(),
+            request.headers(),
+            peer,
+            known.clock.unix_ms(),
+        )
+    };
+    if !open && let Err(denied) = allowed() {
+        return Some(Box::pin(async move { refused(denied) }));
+    }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Some(answer);
     }
@@ -183,6 +204,17 @@ fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
         Ok(text) => AnswerBody::response(StatusCode::OK, JSON, text),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
+}
+
+fn refused(denied: access::Denied) -> Response<AnswerBody> {
+    let mut response = problem(denied.status, denied.message);
+    if denied.status == StatusCode::UNAUTHORIZED {
+        let asks = header::HeaderValue::from_static("Bearer");
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, asks);
+    }
+    response
 }
 
 fn not_found() -> Response<AnswerBody> {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
+use crate::commands::keys::KeysArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
 use crate::commands::usage::UsageArgs;
@@ -124,6 +125,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print those base URLs as variables for the shell: eval "$(tollgate env -s docs -p low)"
     Env(EnvArgs),
+    /// Make, list, revoke and rotate the keys that clients show in mode `keys`
+    Keys(KeysArgs),
     /// Validate the configuration and print what it means
     Check(CheckArgs),
     /// Write a commented config file

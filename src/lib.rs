@@ -18,6 +18,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod failure;
+pub mod keys;
 pub mod llm;
 pub mod logging;
 pub mod metrics;

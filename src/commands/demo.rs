@@ -16,7 +16,7 @@ use super::serve::{
 use super::traffic;
 use super::usage::{self, Format};
 use crate::cli::Options;
-use crate::config::settings::Settings;
+use crate::config::settings::{AuthMode, Settings};
 use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::proxy::Gate;
@@ -45,6 +45,9 @@ pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
         // The demo's figures must not mix with real ones.
         settings.ledger.dir.as_mut_os_string().push("-demo");
     }
+    // Nor does its traffic show keys, or trust a certificate.
+    settings.auth.mode = AuthMode::Passthrough;
+    settings.server.tls = None;
     runtime()?.block_on(async {
         let stopped = CancellationToken::new();
         let provider = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -89,7 +92,7 @@ pub fn run(args: &DemoArgs, options: &Options) -> Result<ExitCode, Failure> {
                 tracing::warn!("{}", failure.render(false));
             }
         };
-        serve_until(listener, gate, closing, stop_signal(2)?).await?;
+        serve_until(listener, None, gate, closing, stop_signal(2)?).await?;
         stopped.cancel();
         // The simulated provider ends with its connections; if it does not, the process does.
         let _ = simulated.await;

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod demo;
 pub mod env;
 pub mod init;
+pub mod keys;
 pub mod run;
 pub mod serve;
 pub mod session;
@@ -41,6 +42,10 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Simulate(args) => simulate::run(args, options),
         Command::Run(args) => run::run(&args, options),
         Command::Env(args) => env::run(&args, options),
+        Command::Keys(args) => {
+            let settings = load(options)?.settings;
+            keys::run(&args, &settings, Clock::system().unix_ms())
+        }
         Command::Check(args) => check::run(&args, options),
         Command::Init(args) => init::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::llm::catalogue::Catalogue;
 use crate::logging;
 use crate::proxy::Gate;
-use crate::server;
+use crate::server::{self, Tls};
 use crate::store::{Ledger, OpenError, Opened};
 
 /// Worker threads. The path is a few microseconds per request; two threads carry tens of thousands a second, and each
@@ -34,13 +34,14 @@ pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     runtime.block_on(async {
         let _full_files = survive_full_files()?;
+        let tls = tls(&settings)?;
         let listener = listen(settings.server.listen)?;
         let address = local_address(&listener)?;
         let gate = gate(settings).await?;
         announce_in_ledger(&gate, address);
         announce(&gate.settings, address);
         tracing::info!(%address, ms = started.elapsed().as_millis() as u64, "serving");
-        serve_until(listener, gate, stop_signal(1)?, stop_signal(2)?).await?;
+        serve_until(listener, tls, gate, stop_signal(1)?, stop_signal(2)?).await?;
         Ok(Exit::Success.into())
     })
 }
@@ -51,11 +52,12 @@ pub fn run(settings: Settings) -> Result<ExitCode, Failure> {
 /// When the ledger cannot be written to its end.
 pub async fn serve_until(
     listener: TcpListener,
+    tls: Option<Tls>,
     gate: Arc<Gate>,
     stop: impl Future<Output = ()>,
     hurry: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let cut = server::run(listener, Arc::clone(&gate), stop, hurry).await;
+    let cut = server::run(listener, tls, Arc::clone(&gate), stop, hurry).await;
     if cut > 0 {
         tracing::warn!(
             running = cut,
@@ -86,6 +88,15 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new("cannot start worker threads").because(error))
+}
+
+/// Reads the certificate, if HTTPS is to be served.
+///
+/// # Errors
+/// It cannot be used.
+pub fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
+    let tls = settings.server.tls.as_ref().map(Tls::new).transpose();
+    tls.map_err(|error| Failure::usage("cannot serve HTTPS").because(error))
 }
 
 /// Opens the listening socket, and says what stands in the way.
@@ -229,15 +240,25 @@ fn survive_full_files() -> Result<tokio::signal::unix::Signal, Failure> {
 fn announce(settings: &Settings, address: SocketAddr) {
     let mut out = std::io::stdout().lock();
     // Nobody may be reading any more; that is no reason not to serve.
-    let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    let _ = writeln!(out, "listening on {}", base(settings, address)).and_then(|()| out.flush());
     if std::io::stderr().is_terminal() {
         let _ = anstream::stderr().write_all(banner(settings, address).as_bytes());
     }
 }
 
+/// The address as a URL.
+fn base(settings: &Settings, address: SocketAddr) -> String {
+    let scheme = if settings.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    format!("{scheme}://{address}")
+}
+
 /// What a person can copy and paste.
 fn banner(settings: &Settings, address: SocketAddr) -> String {
-    let base = format!("http://{address}");
+    let base = base(settings, address);
     let mounted: Vec<&str> = settings
         .providers
         .iter()

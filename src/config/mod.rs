@@ -25,6 +25,7 @@ use std::path::PathBuf;
 
 pub use findings::Findings;
 pub use problem::Problems;
+pub(crate) use problem::nearest;
 pub use source::Origin;
 
 use layers::{Layers, Texts};

@@ -140,7 +140,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The known name that is nearest to a mistyped one, if one is near enough to be meant.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -1,9 +1,14 @@
-//! Decides whether a request comes from where tollgate serves: this machine. A web page must not be able to spend
-//! through a proxy on localhost, nor read what was used.
+//! Decides whether a request comes from where tollgate serves. A web page must not be able to spend through a proxy on
+//! localhost or in a team's network, nor read what was used.
 //!
-//! Two rules. The `Host` must be this machine's (a foreign name that resolves here is a DNS rebinding attack). A request
-//! that a browser made for a page of another site, told by `Sec-Fetch-Site` and `Origin`, is refused. Node's fetch sends
-//! `sec-fetch-mode` too, so that header says nothing.
+//! Two rules. The `Host` must be this machine's, unless other machines are wanted (a foreign name that resolves here is a
+//! DNS rebinding attack). A request that a browser made for a page of another site, told by `Sec-Fetch-Site` and `Origin`,
+//! is refused in every mode. Node's fetch sends `sec-fetch-mode` too, so that header says nothing.
+//!
+//! A page under the very name by which it reaches the proxy is no other site to a browser. But where other machines are
+//! wanted any name leads here, also one that an attacker's name server points here after it has served its page. Such a
+//! page has nothing to spend where every request needs a tollgate key; where none does, only names that no name server
+//! decides on are taken for the proxy's own.
 
 use std::net::IpAddr;
 
@@ -22,17 +27,25 @@ pub enum Foreign {
     Site,
 }
 
-/// Judges a request. `any_host` is for a proxy that is meant to be reached from other machines, under whatever name.
+/// For whom the proxy is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// For this machine.
+    ThisMachine,
+    /// For other machines too, under whatever name.
+    Network {
+        /// Whether every request must show a tollgate key.
+        keys: bool,
+    },
+}
+
+/// Judges a request.
 ///
 /// # Errors
 /// Which rule it breaks.
-pub fn judge(uri: &Uri, headers: &HeaderMap, any_host: bool) -> Result<(), Foreign> {
-    let named = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    // HTTP/2 states the host in the target. HTTP/1.0 may state none; a browser always does.
-    let host = uri.authority().map(http::uri::Authority::as_str).or(named);
-    if !any_host && host.is_some_and(|host| !is_local(host)) {
+pub fn judge(uri: &Uri, headers: &HeaderMap, reach: Reach) -> Result<(), Foreign> {
+    let host = host(uri, headers);
+    if reach == Reach::ThisMachine && host.is_some_and(|host| !is_local(host)) {
         return Err(Foreign::Host);
     }
     let says = |name: &str, value: &[u8]| {
@@ -49,20 +62,46 @@ pub fn judge(uri: &Uri, headers: &HeaderMap, any_host: bool) -> Result<(), Forei
     let origin = origin.to_str().unwrap_or("null");
     let site = origin.split_once("://").map_or("", |(_, site)| site);
     let same_host = host.is_some_and(|host| host.eq_ignore_ascii_case(site));
-    if same_host || is_local(site) {
+    let own = same_host && (reach == Reach::Network { keys: true } || is_address(site));
+    if own || is_local(site) {
         Ok(())
     } else {
         Err(Foreign::Site)
     }
 }
 
-/// Whether `host[:port]` is this machine: `localhost`, a name below it, or a loopback address.
-fn is_local(host: &str) -> bool {
+/// Whether a request asks for this machine by a name that no name server decides on. One that states no host does, as no
+/// browser sends it.
+pub fn asks_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
+    host(uri, headers).is_none_or(is_local)
+}
+
+/// The host that a request asks for. HTTP/2 states it in the target. HTTP/1.0 may state none; a browser always does.
+fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let named = headers
+        .get(header::HOST)
+        // What is no text is nobody's name.
+        .map(|host| host.to_str().unwrap_or("?"));
+    uri.authority().map(http::uri::Authority::as_str).or(named)
+}
+
+/// The name in `host[:port]`.
+fn name_of(host: &str) -> &str {
     let name = match host.strip_prefix('[') {
         Some(address) => address.split_once(']').map_or("", |(address, _)| address),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    let name = name.strip_suffix('.').unwrap_or(name);
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// Whether `host[:port]` is an address and no name.
+fn is_address(host: &str) -> bool {
+    name_of(host).parse::<IpAddr>().is_ok()
+}
+
+/// Whether `host[:port]` is this machine: `localhost`, a name below it, or a loopback address.
+fn is_local(host: &str) -> bool {
+    let name = name_of(host);
     match name.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => {
@@ -77,7 +116,10 @@ mod tests {
     use super::*;
     use http::{HeaderName, HeaderValue};
 
-    fn judged(headers: &[(&'static str, &'static str)], any_host: bool) -> Result<(), Foreign> {
+    const KEYS: Reach = Reach::Network { keys: true };
+    const OPEN: Reach = Reach::Network { keys: false };
+
+    fn judged(headers: &[(&'static str, &'static str)], reach: Reach) -> Result<(), Foreign> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -85,7 +127,7 @@ mod tests {
                 HeaderValue::from_static(value),
             );
         }
-        judge(&Uri::from_static("/v1/messages"), &map, any_host)
+        judge(&Uri::from_static("/v1/messages"), &map, reach)
     }
 
     #[test]
@@ -101,15 +143,18 @@ mod tests {
             assert_eq!(
                 judged(
                     &[("host", Box::leak(host.to_owned().into_boxed_str()))],
-                    false
+                    Reach::ThisMachine
                 ),
                 Ok(()),
                 "{host}"
             );
         }
-        assert_eq!(judged(&[], false), Ok(()), "HTTP/1.0");
+        assert_eq!(judged(&[], Reach::ThisMachine), Ok(()), "HTTP/1.0");
         assert_eq!(
-            judged(&[("host", "localhost"), ("sec-fetch-mode", "cors")], false),
+            judged(
+                &[("host", "localhost"), ("sec-fetch-mode", "cors")],
+                Reach::ThisMachine
+            ),
             Ok(()),
             "Node's fetch"
         );
@@ -126,49 +171,85 @@ mod tests {
             "",
         ] {
             let headers = [("host", &*Box::leak(host.to_owned().into_boxed_str()))];
-            assert_eq!(judged(&headers, false), Err(Foreign::Host), "{host}");
-            assert_eq!(judged(&headers, true), Ok(()), "{host}");
+            assert_eq!(
+                judged(&headers, Reach::ThisMachine),
+                Err(Foreign::Host),
+                "{host}"
+            );
+            assert_eq!(judged(&headers, OPEN), Ok(()), "{host}");
+            assert_eq!(judged(&headers, KEYS), Ok(()), "{host}");
         }
         assert_eq!(
             judge(
                 &Uri::from_static("http://evil.example/v1"),
                 &HeaderMap::new(),
-                false
+                Reach::ThisMachine
             ),
             Err(Foreign::Host)
         );
     }
 
     #[test]
-    fn a_page_of_another_site_is_refused() {
+    fn a_page_of_another_site_is_refused_in_every_mode() {
         let host = ("host", "localhost:8402");
-        assert_eq!(
-            judged(&[host, ("origin", "https://evil.example")], false),
-            Err(Foreign::Site)
-        );
-        assert_eq!(
-            judged(&[host, ("origin", "null")], false),
-            Err(Foreign::Site)
-        );
-        assert_eq!(
-            judged(&[host, ("sec-fetch-site", "cross-site")], true),
-            Err(Foreign::Site)
-        );
-        assert_eq!(
-            judged(
-                &[
-                    host,
-                    ("origin", "http://localhost:3000"),
-                    ("sec-fetch-site", "same-site")
-                ],
-                false
-            ),
-            Ok(())
-        );
-        let team = [
+        let team = ("host", "gate.team:8402");
+        for reach in [Reach::ThisMachine, OPEN, KEYS] {
+            for headers in [
+                &[host, ("origin", "https://evil.example")][..],
+                &[host, ("origin", "null")],
+                &[host, ("sec-fetch-site", "cross-site")],
+            ] {
+                assert_eq!(judged(headers, reach), Err(Foreign::Site), "{headers:?}");
+            }
+            let app = [
+                host,
+                ("origin", "http://localhost:3000"),
+                ("sec-fetch-site", "same-site"),
+            ];
+            assert_eq!(judged(&app, reach), Ok(()), "another port of this machine");
+        }
+        for reach in [OPEN, KEYS] {
+            for origin in [
+                "http://gate.team",
+                "http://gate.team:3000",
+                "http://evil.example:8402",
+            ] {
+                assert_eq!(
+                    judged(&[team, ("origin", origin)], reach),
+                    Err(Foreign::Site),
+                    "{origin}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_under_the_proxys_own_name_needs_keys_or_an_address_that_no_name_server_gives() {
+        let named = [
             ("host", "gate.team:8402"),
             ("origin", "http://gate.team:8402"),
         ];
-        assert_eq!(judged(&team, true), Ok(()), "its own page");
+        assert_eq!(judged(&named, KEYS), Ok(()));
+        assert_eq!(judged(&named, OPEN), Err(Foreign::Site));
+        let by_address = [
+            ("host", "10.1.2.3:8402"),
+            ("origin", "http://10.1.2.3:8402"),
+        ];
+        assert_eq!(judged(&by_address, KEYS), Ok(()));
+        assert_eq!(judged(&by_address, OPEN), Ok(()));
+    }
+
+    #[test]
+    fn a_host_that_is_no_text_is_foreign() {
+        let mut headers = HeaderMap::new();
+        let host = HeaderValue::from_bytes(b"\xff").expect("allowed in a header");
+        headers.insert("host", host);
+        let uri = Uri::from_static("/v1/messages");
+        assert_eq!(
+            judge(&uri, &headers, Reach::ThisMachine),
+            Err(Foreign::Host)
+        );
+        assert!(!asks_this_machine(&uri, &headers));
+        assert!(asks_this_machine(&uri, &HeaderMap::new()));
     }
 }

@@ -1,7 +1,7 @@
 //! Decides how urgent a request is.
 //!
 //! First that is there: the header, the path tag, the key's or team's default, the first of the config's rules whose
-//! conditions all hold, `normal`.
+//! conditions all hold, `normal`. Whatever it is, it is lowered to what its caller may have at most.
 
 use http::HeaderMap;
 use serde::{Deserialize, Deserializer};
@@ -95,6 +95,18 @@ pub fn decide(
         (Priority::Normal, PrioritySource::Default),
         |(index, rule)| (rule.priority, PrioritySource::Rule(index)),
     ))
+}
+
+/// Lowers a priority to the smallest of the caps that are there, and says whether it had to.
+pub fn capped(
+    priority: Priority,
+    caps: impl IntoIterator<Item = Option<Priority>>,
+) -> (Priority, bool) {
+    let cap = caps.into_iter().flatten().min();
+    match cap.filter(|cap| *cap < priority) {
+        Some(cap) => (cap, true),
+        None => (priority, false),
+    }
 }
 
 impl PriorityRule {
@@ -262,6 +274,21 @@ mod tests {
             told(&headers, tag, key).map_err(|e| e.rule),
             Err(Rule::Priority)
         );
+    }
+
+    #[test]
+    fn nobody_gets_more_than_the_smallest_cap() {
+        use Priority::{Critical, High, Low, Normal};
+        for (asked, caps, got) in [
+            (Critical, &[None, None][..], (Critical, false)),
+            (Critical, &[None, Some(High), Some(Critical)], (High, true)),
+            (Critical, &[Some(Critical)], (Critical, false)),
+            (High, &[Some(Low), Some(High)], (Low, true)),
+            (Low, &[Some(Normal), None], (Low, false)),
+            (Normal, &[], (Normal, false)),
+        ] {
+            assert_eq!(capped(asked, caps.iter().copied()), got, "{asked} {caps:?}");
+        }
     }
 
     #[test]

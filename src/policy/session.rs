@@ -70,7 +70,7 @@ pub enum SessionSource {
     Agent,
     /// A field of the body.
     Body,
-    /// The fingerprint of the client's key.
+    /// The client's key, by its name or fingerprint.
     Key,
     /// Nothing told it.
     Default,
@@ -107,7 +107,8 @@ pub struct BodySession<'a> {
 
 /// Decides the session and the agent.
 ///
-/// `tag` is the session in front of the path, already checked; `key` the client's key.
+/// `tag` is the session in front of the path, already checked; `key` what the client's key is called: its fingerprint, or
+/// the name of a tollgate key.
 ///
 /// # Errors
 ///
@@ -116,7 +117,7 @@ pub fn identify(
     headers: &HeaderMap,
     tag: Option<&str>,
     body: &BodySession<'_>,
-    key: Option<&ClientKey>,
+    key: Option<&str>,
 ) -> Result<Session, HeaderError> {
     let explicit = explicit::value(headers, SESSION_HEADER)?;
     let stated = AGENT_SESSIONS
@@ -143,7 +144,7 @@ pub fn identify(
     } else if let Some(name) = body {
         (name, SessionSource::Body)
     } else if let Some(key) = key {
-        (key.fingerprint.to_string(), SessionSource::Key)
+        (key.to_owned(), SessionSource::Key)
     } else {
         (DEFAULT_SESSION.to_owned(), SessionSource::Default)
     };
@@ -204,7 +205,24 @@ pub enum KeyKind {
     XGoogApiKey,
     /// `?key=` (Gemini).
     Query,
+    /// `Sec-WebSocket-Protocol: openai-insecure-api-key.KEY` (OpenAI's realtime clients).
+    Subprotocol,
 }
+
+impl KeyKind {
+    /// Every place, the most trusted first.
+    const ALL: [KeyKind; 6] = [
+        KeyKind::Bearer,
+        KeyKind::XApiKey,
+        KeyKind::ApiKey,
+        KeyKind::XGoogApiKey,
+        KeyKind::Query,
+        KeyKind::Subprotocol,
+    ];
+}
+
+/// What stands before a key among the subprotocols of a WebSocket.
+pub const KEY_SUBPROTOCOL: &str = "openai-insecure-api-key.";
 
 /// The first 48 bits of a key's SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -253,37 +271,65 @@ impl fmt::Display for Hex<'_> {
 ///
 /// `query` is the request's query without the question mark.
 pub fn client_key(headers: &HeaderMap, query: Option<&str>) -> Option<ClientKey> {
-    let header = |name: &str| {
-        let value = headers.get(name)?.as_bytes();
-        Some(value.trim_ascii()).filter(|key| !key.is_empty())
-    };
-    let bearer = || {
-        let (scheme, key) = header("authorization")?.split_at_checked(7)?;
-        let key = key.trim_ascii_start();
-        (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty()).then_some(key)
-    };
-    let in_query = || {
-        query?
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("key="))
-            .filter(|key| !key.is_empty())
-            .map(str::as_bytes)
-    };
-    let (key, kind) = if let Some(key) = bearer() {
-        (key, KeyKind::Bearer)
-    } else if let Some(key) = header("x-api-key") {
-        (key, KeyKind::XApiKey)
-    } else if let Some(key) = header("api-key") {
-        (key, KeyKind::ApiKey)
-    } else if let Some(key) = header("x-goog-api-key") {
-        (key, KeyKind::XGoogApiKey)
-    } else {
-        (in_query()?, KeyKind::Query)
-    };
+    let (key, kind) = shown_keys(headers, query).next()?;
     Some(ClientKey {
         fingerprint: Fingerprint::of(key),
         kind,
     })
+}
+
+/// Finds a key that begins like this; if none does, the first that is shown. A client may have to show two: Claude Code
+/// its login beside the key that its user set.
+pub fn key_with_prefix<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    prefix: &str,
+) -> Option<&'a [u8]> {
+    let mut shown = shown_keys(headers, query).map(|(key, _)| key).peekable();
+    let first = shown.peek().copied();
+    shown
+        .find(|key| key.starts_with(prefix.as_bytes()))
+        .or(first)
+}
+
+/// Every key that a client shows, in [`KeyKind`]'s order.
+fn shown_keys<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> impl Iterator<Item = (&'a [u8], KeyKind)> {
+    KeyKind::ALL
+        .into_iter()
+        .filter_map(move |kind| Some((key_at(kind, headers, query)?, kind)))
+}
+
+fn key_at<'a>(kind: KeyKind, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<&'a [u8]> {
+    let header = |name: &str| {
+        let value = headers.get(name)?.as_bytes();
+        Some(value.trim_ascii()).filter(|key| !key.is_empty())
+    };
+    match kind {
+        KeyKind::Bearer => {
+            let (scheme, key) = header("authorization")?.split_at_checked(7)?;
+            let key = key.trim_ascii_start();
+            (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty()).then_some(key)
+        }
+        KeyKind::XApiKey => header("x-api-key"),
+        KeyKind::ApiKey => header("api-key"),
+        KeyKind::XGoogApiKey => header("x-goog-api-key"),
+        KeyKind::Query => query?
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("key="))
+            .filter(|key| !key.is_empty())
+            .map(str::as_bytes),
+        KeyKind::Subprotocol => headers
+            .get_all("sec-websocket-protocol")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .find_map(|name| name.trim().strip_prefix(KEY_SUBPROTOCOL))
+            .filter(|key| !key.is_empty())
+            .map(str::as_bytes),
+    }
 }
 
 #[cfg(test)]
@@ -304,8 +350,8 @@ mod tests {
 
     fn told(pairs: &[(&'static str, &str)], tag: Option<&str>, body: BodySession<'_>) -> Session {
         let headers = headers(pairs);
-        let key = client_key(&headers, None);
-        identify(&headers, tag, &body, key.as_ref()).expect("no broken header")
+        let key = client_key(&headers, None).map(|key| key.fingerprint.to_string());
+        identify(&headers, tag, &body, key.as_deref()).expect("no broken header")
     }
 
     #[test]
@@ -432,6 +478,14 @@ mod tests {
                 None,
                 KeyKind::Bearer,
             ),
+            (
+                &[(
+                    "sec-websocket-protocol",
+                    "realtime, openai-insecure-api-key.sk-1",
+                )],
+                None,
+                KeyKind::Subprotocol,
+            ),
         ] {
             let key = client_key(&headers(pairs), query);
             assert_eq!(key.map(|key| key.kind), Some(kind));
@@ -453,5 +507,24 @@ mod tests {
             client_key(&headers(&[("x-api-key", "sk-secret")]), None)
         );
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_of_the_wanted_kind_is_found_beside_others() {
+        let find = |pairs: &[(&'static str, &str)], query| {
+            let headers = headers(pairs);
+            let key = key_with_prefix(&headers, query, "tg_");
+            key.map(|key| String::from_utf8_lossy(key).into_owned())
+        };
+        let login = ("authorization", "Bearer sk-login");
+        for (pairs, query, found) in [
+            (&[login, ("x-api-key", "tg_1")][..], None, Some("tg_1")),
+            (&[login], Some("a=b&key=tg_2"), Some("tg_2")),
+            (&[login, ("x-api-key", "sk-2")], None, Some("sk-login")),
+            (&[("x-api-key", "sk-2")], Some("key="), Some("sk-2")),
+            (&[], None, None),
+        ] {
+            assert_eq!(find(pairs, query).as_deref(), found, "{pairs:?}");
+        }
     }
 }

@@ -340,6 +340,11 @@ impl Account {
             headers.insert(name, value);
         }
         headers.insert(REQUEST_ID, request_id_value(self.id()));
+        if matches!(refusal, Refusal::BadKey { .. }) {
+            // Counted above, and no more: strangers must not be able to fill the ledger.
+            self.settled = true;
+            return response;
+        }
         let record = self.record_mut();
         if record.session.is_empty() {
             // Refused before anybody asked who it is.

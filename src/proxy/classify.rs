@@ -13,6 +13,8 @@ use crate::units::Priority;
 pub(super) struct Class {
     /// How urgent it is.
     pub(super) priority: Priority,
+    /// It was to be more urgent than its caller may be.
+    pub(super) capped: bool,
     /// What kind of work it is, where that could be told.
     pub(super) task: Option<String>,
 }
@@ -39,13 +41,24 @@ pub(super) fn classify(
         task: task.name,
         key: caller.key.as_deref(),
     };
-    let rules = &gate.settings.classify.priority_rules;
+    let settings = &gate.settings;
+    let by_default = caller.priority.or_else(|| {
+        let mut policies = caller.policies(settings);
+        policies.find_map(|policy| policy.priority)
+    });
+    let rules = &settings.classify.priority_rules;
     let (priority, _) =
-        priority::decide(headers, call.tag_priority, None, rules, &facts).map_err(bad_tag)?;
+        priority::decide(headers, call.tag_priority, by_default, rules, &facts).map_err(bad_tag)?;
+    let caps = caller.policies(settings).map(|policy| policy.max_priority);
+    let (priority, capped) = priority::capped(priority, caps.chain([caller.max_priority]));
     let class = Class {
         priority,
+        capped,
         task: task.name.map(str::to_owned),
     };
+    if class.capped {
+        tracing::debug!(key = caller.key, %priority, "priority lowered to the most urgent one allowed");
+    }
     let record = account.record_mut();
     record.priority = class.priority;
     record.task.clone_from(&class.task);

@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::authenticate;
 use super::police::Rates;
+use super::provider_key::{ProviderKey, ProviderKeyError};
 use super::tasks::Tasks;
 use super::throttle::Throttle;
 use super::unknown_models::UnknownModels;
 use crate::clock::Clock;
-use crate::config::settings::{ProviderSettings, Settings};
+use crate::config::settings::{AuthMode, ProviderSettings, Settings};
+use crate::keys::{KeyFile, KeyFileError, Keyring};
 use crate::llm::catalogue::Catalogue;
 use crate::metrics::Metrics;
 use crate::policy::task::{TaskDetector, TaskRuleError};
@@ -30,6 +33,8 @@ pub struct Gate {
     pub metrics: Metrics,
     /// The calendar.
     pub clock: Clock,
+    /// The clients' keys, in mode `keys`.
+    pub keys: Keyring,
     /// Everything that runs for a client.
     pub tasks: Tasks,
     pub(super) providers: Vec<Provider>,
@@ -46,6 +51,8 @@ pub struct Gate {
 pub(super) struct Provider {
     pub(super) settings: ProviderSettings,
     pub(super) upstream: Upstream,
+    /// What it is shown in place of the client's key, in mode `keys`.
+    pub(super) key: Option<ProviderKey>,
     /// Its requests that have not ended.
     pub(super) in_flight: prometheus::IntGauge,
 }
@@ -59,6 +66,12 @@ pub enum GateError {
     /// The rules that tell tasks cannot be used.
     #[error("classify.task")]
     Tasks(#[from] TaskRuleError),
+    /// The clients' keys cannot be read.
+    #[error("auth.keys_file")]
+    Keys(#[from] KeyFileError),
+    /// A provider's key cannot be shown to it.
+    #[error("providers")]
+    ProviderKey(#[from] ProviderKeyError),
 }
 
 impl Gate {
@@ -82,10 +95,12 @@ impl Gate {
                 Ok(Provider {
                     settings: provider.clone(),
                     upstream,
+                    key: ProviderKey::of(provider)?,
                     in_flight: metrics.in_flight(&provider.name),
                 })
             })
-            .collect::<Result<Vec<_>, TlsRootsError>>()?;
+            .collect::<Result<Vec<_>, GateError>>()?;
+        let keys = keyring(&settings)?;
         let tasks_by_words = TaskDetector::new(&settings.classify.tasks)?;
         let throttle = Throttle::new(&settings.throttle, &settings.budgets);
         Ok(Self {
@@ -95,6 +110,7 @@ impl Gate {
             ledger,
             metrics,
             clock,
+            keys,
             tasks: Tasks::default(),
             providers,
             tasks_by_words,
@@ -130,6 +146,24 @@ impl Gate {
             self.ids.count.fetch_add(1, Ordering::Relaxed),
         )
     }
+}
+
+/// Reads the clients' keys, if any are asked for, and says which of them cannot be used.
+fn keyring(settings: &Settings) -> Result<Keyring, KeyFileError> {
+    if settings.auth.mode == AuthMode::Passthrough {
+        return Ok(Keyring::default());
+    }
+    let file = &settings.auth.keys_file;
+    let keys = Keyring::open(KeyFile::at(file))?;
+    if keys.count() == 0 {
+        tracing::warn!(file = %file.display(), "there are no keys yet, so every request is refused; `tollgate keys create NAME` makes one");
+    }
+    for key in keys.all() {
+        if let Some(why) = authenticate::missing_rules(&key, settings) {
+            tracing::warn!(key = key.name, why, "a key cannot be used");
+        }
+    }
+    Ok(keys)
 }
 
 /// Makes request ids.

@@ -1,14 +1,18 @@
-//! Second step: who asks. The order of trust is `policy::session`'s; this step hands it the request and writes the
-//! result down.
+//! Second step: who asks. The order of trust is `policy::session`'s; this step hands it the request, finds whose rules
+//! apply, and writes the result down. Whether the client may ask at all was judged before its body was read
+//! (`authenticate`).
 
 use http::HeaderMap;
 
 use super::account::Account;
 use super::parse::{Asked, Call};
+use crate::config::settings::Settings;
 use crate::llm::request::{Stated, UserId};
 use crate::policy::explicit;
+use crate::policy::rules::Policy;
 use crate::policy::session::{self, BodySession, Session};
 use crate::refusal::Refusal;
+use crate::units::Priority;
 
 /// The client's own label for billing.
 const PHASE_HEADER: &str = "x-tollgate-phase";
@@ -21,12 +25,31 @@ const DEPTH_HEADER: &str = "x-tollgate-depth";
 pub(super) struct Caller {
     /// The session that is charged, and the agent inside it.
     pub(super) session: Session,
-    /// The client's key, by its fingerprint.
+    /// The client's key: a tollgate key's name, or the fingerprint of a provider's.
     pub(super) key: Option<String>,
-    /// The key's team.
+    /// The key's team; it is in the config.
     pub(super) team: Option<String>,
-    /// The key's tier, else its team's, else that of callers without one.
+    /// The key's tier, else its team's, else that of callers without one; it is in the config.
     pub(super) tier: Option<String>,
+    /// The priority that the key itself gives to requests that name none.
+    pub(super) priority: Option<Priority>,
+    /// The most urgent priority that the key itself allows.
+    pub(super) max_priority: Option<Priority>,
+}
+
+impl Caller {
+    /// The rules that apply, the closest first: the key's, the team's, the tier's.
+    pub(super) fn policies<'a>(
+        &self,
+        settings: &'a Settings,
+    ) -> impl Iterator<Item = &'a Policy> + use<'a> {
+        let key = self.key.as_ref().and_then(|key| settings.keys.get(key));
+        let team = self.team.as_ref().and_then(|team| settings.teams.get(team));
+        let tier = self.tier.as_ref().and_then(|tier| settings.tiers.get(tier));
+        [key, team.map(|team| &team.policy), tier]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// Finds out who asks.
@@ -36,22 +59,32 @@ pub(super) fn identify(
     account: &mut Account,
 ) -> Result<Caller, Refusal> {
     let headers = &call.parts.headers;
-    let key = session::client_key(headers, call.parts.uri.query());
+    let name = call.credential.name();
     let body = asked
         .peek
         .map(|peek| body_session(&peek.stated))
         .unwrap_or_default();
-    let session = session::identify(headers, call.tag_session.as_deref(), &body, key.as_ref())
-        .map_err(bad_tag)?;
+    let session =
+        session::identify(headers, call.tag_session.as_deref(), &body, name).map_err(bad_tag)?;
     let phase = explicit::value(headers, PHASE_HEADER).map_err(bad_tag)?;
     let depth = depth(headers)?;
+    let key = call.credential.key();
+    let team = key.and_then(|key| key.team.clone());
+    let settings = account.settings();
+    let of_team = || settings.teams.get(team.as_ref()?)?.tier.clone();
     let caller = Caller {
         session,
-        key: key.map(|key| key.fingerprint.to_string()),
-        team: None,
-        tier: account.settings().auth.tier.clone(),
+        key: name.map(str::to_owned),
+        tier: key
+            .and_then(|key| key.tier.clone())
+            .or_else(of_team)
+            .or_else(|| settings.auth.tier.clone()),
+        team,
+        priority: key.and_then(|key| key.priority),
+        max_priority: key.and_then(|key| key.max_priority),
     };
     let record = account.record_mut();
+    record.team.clone_from(&caller.team);
     record.session.clone_from(&caller.session.name);
     record.agent.clone_from(&caller.session.agent);
     record.key.clone_from(&caller.key);

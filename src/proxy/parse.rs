@@ -11,7 +11,9 @@ use hyper::body::Incoming;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::account::Account;
+use super::authenticate::{self, Credential};
 use super::gate::Gate;
+use super::provider_key;
 use super::upgrade;
 use crate::llm::endpoint::{self, Mount};
 use crate::llm::request::{self, Peek, Unparsed};
@@ -43,6 +45,8 @@ pub(super) struct Call {
     pub(super) provider: usize,
     /// What is asked of it.
     pub(super) endpoint: Endpoint,
+    /// What the client shows; it may ask.
+    pub(super) credential: Credential,
     /// Path and query as they go to the provider.
     pub(super) target: String,
     /// The session that the path names.
@@ -121,11 +125,24 @@ pub(super) async fn parse(
     if asked.endpoint == Endpoint::BatchResults {
         account.fetches(batch_of(rest));
     }
+    let credential = match authenticate::authenticate(gate, &parts) {
+        Ok(credential) => credential,
+        Err(refusal) => {
+            account.add_own_time(started);
+            throw_away(&parts.headers, body, gate).await;
+            return Err(refusal);
+        }
+    };
+    let target = endpoint::normalise_path(settings.dialect, settings.base_url.path(), rest);
+    let target = match credential {
+        Credential::Providers(_) => target.into_owned(),
+        Credential::Tollgate(_) => provider_key::without_key(&target),
+    };
     let mut call = Call {
         provider,
         endpoint: asked.endpoint,
-        target: endpoint::normalise_path(settings.dialect, settings.base_url.path(), rest)
-            .into_owned(),
+        credential,
+        target,
         tag_priority: tag.as_ref().and_then(|tag| tag.priority),
         tag_session: tag.map(|tag| tag.session.into_owned()),
         path_model: asked.model.map(std::borrow::Cow::into_owned),
@@ -318,6 +335,30 @@ async fn collect(headers: &HeaderMap, mut body: Incoming, gate: &Gate) -> Result
     } else {
         Ok(whole.freeze())
     }
+}
+
+/// Reads the body of a request that is refused whatever it says, and keeps nothing of it: a client that writes first and
+/// reads later gets to see why. A body that is too large, or late, is not waited for.
+async fn throw_away(headers: &HeaderMap, mut body: Incoming, gate: &Gate) {
+    if headers.contains_key(header::EXPECT) {
+        // The client waits for our word before it sends anything.
+        return;
+    }
+    let (limit, pause) = (
+        gate.settings.server.max_body_bytes,
+        gate.settings.server.body_timeout,
+    );
+    let thrown = async {
+        let mut seen = 0;
+        while let Ok(Some(piece)) = next(&mut body, pause).await {
+            seen += piece.len();
+            if seen > limit {
+                return;
+            }
+        }
+    };
+    // Late is also a body that comes in drops.
+    let _ = tokio::time::timeout(pause, thrown).await;
 }
 
 /// The next piece of a body; `None` at its end. Trailers are dropped: no provider takes any.

@@ -7,11 +7,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
+use super::authenticate::Credential;
 use super::classify::Class;
 use super::gate::Gate;
 use super::headers;
 use super::identify::Caller;
 use super::parse::{Call, CallBody};
+use super::provider_key;
 use super::route::Route;
 use super::upgrade;
 use crate::refusal::Refusal;
@@ -51,6 +53,7 @@ pub(super) async fn send(
     let started = Instant::now();
     let Call {
         provider,
+        credential,
         mut parts,
         body,
         ..
@@ -62,6 +65,10 @@ pub(super) async fn send(
         .filter(|_| wants_upgrade);
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_upstream(&mut parts.headers);
+    if let Credential::Tollgate(_) = credential {
+        let own = &gate.providers[provider].key;
+        provider_key::replace(&mut parts.headers, own.as_ref());
+    }
     if let Some(protocol) = protocol.filter(|_| upgrade.is_some()) {
         upgrade::ask(&mut parts.headers, protocol);
     }

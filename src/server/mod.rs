@@ -1,13 +1,21 @@
 //! The side towards the clients: listen, accept, serve each connection, and at the end let running answers finish.
 //!
 //! Leaves requests to [`crate::admin`] and [`crate::proxy`]. A client that is slow or silent is cut off here: before
-//! its first request, inside a head, or when it does not take what was written to it.
+//! its first request (which a TLS handshake counts as a part of), inside a head, or when it does not take what was
+//! written to it.
+//!
+//! With a certificate clients speak HTTPS. Clients on this machine may speak plain HTTP all the same, as their bytes
+//! never leave it and no certificate is made out to 127.0.0.1: so `tollgate run` and `tollgate usage` go on working.
+//! Plain HTTP from elsewhere is closed.
 
 mod io;
+mod opening;
+mod tls;
+mod watch;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +25,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use self::io::{FirstRequest, TimedIo};
+use self::opening::Opening;
+pub use self::tls::{Tls, TlsError};
 use crate::admin;
-use crate::config::settings::ServerSettings;
-use crate::policy::origin;
+use crate::config::settings::{AuthMode, ServerSettings};
+use crate::policy::origin::{self, Reach};
 use crate::proxy::{self, AnswerBody, Gate, Streams};
 use crate::refusal::Refusal;
 
 /// HTTP/2 streams per connection. A client with more agents opens another connection.
 const MAX_STREAMS: u32 = 1_000;
-
-/// How long to wait for a third byte of a connection.
-const FEW_BYTES_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long to wait when the system cannot accept, as when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -53,27 +61,30 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves until `shutdown` is done, then accepts nothing new and gives running requests `drain_timeout` to end, or until
+/// Serves, with HTTPS if there is a certificate for it, until `shutdown` is done, then accepts nothing new and gives running requests `drain_timeout` to end, or until
 /// `hurry` is done. Cuts off what still runs then, and returns how much that was.
 pub async fn run(
     listener: TcpListener,
+    tls: Option<Tls>,
     gate: Arc<Gate>,
     shutdown: impl Future<Output = ()>,
     hurry: impl Future<Output = ()>,
 ) -> usize {
     let settings = gate.settings.server.clone();
-    let protocols = Arc::new(Protocols::new(&settings, &gate));
-    let mut shutdown = std::pin::pin!(shutdown);
+    let protocols = Arc::new(Protocols::new(&settings, tls.clone(), &gate));
+    let mut shutdown = pin!(shutdown);
+    let mut watching = pin!(watch::files(&gate, tls));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.as_mut() => break,
+            never = watching.as_mut() => match never {},
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection =
-                    serve_connection(stream, Arc::clone(&protocols), Arc::clone(&gate));
-                gate.tasks.spawn(connection);
+            Ok((stream, peer)) => {
+                let (protocols, gate) = (Arc::clone(&protocols), Arc::clone(&gate));
+                let tasks = gate.tasks.clone();
+                tasks.spawn(serve_connection(stream, peer.ip(), protocols, gate));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -99,12 +110,13 @@ async fn cut(gate: &Gate) -> usize {
 
 /// The protocols that clients may speak, each set up once.
 struct Protocols {
+    tls: Option<Tls>,
     http1: http1::Builder,
     http2: http2::Builder<Streams>,
 }
 
 impl Protocols {
-    fn new(settings: &ServerSettings, gate: &Gate) -> Self {
+    fn new(settings: &ServerSettings, tls: Option<Tls>, gate: &Gate) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -120,19 +132,23 @@ impl Protocols {
             .keep_alive_interval(settings.header_timeout)
             .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
             .max_concurrent_streams(MAX_STREAMS);
-        Self { http1, http2 }
+        Self { tls, http1, http2 }
     }
 }
 
-async fn serve_connection(stream: TcpStream, protocols: Arc<Protocols>, gate: Arc<Gate>) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    protocols: Arc<Protocols>,
+    gate: Arc<Gate>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off delays of a client's connection");
     }
     let open = OpenConnection::new(&gate);
     let settings = &gate.settings.server;
-    let Ok(Ok(speaks_http2)) =
-        tokio::time::timeout(settings.header_timeout, speaks_http2(&stream)).await
-    else {
+    let opening = opening::read(&stream, protocols.tls.is_some());
+    let Ok(Ok(opening)) = tokio::time::timeout(settings.header_timeout, opening).await else {
         // It said nothing in time, or left.
         return;
     };
@@ -143,13 +159,55 @@ async fn serve_connection(stream: TcpStream, protocols: Arc<Protocols>, gate: Ar
         settings.header_timeout,
         settings.write_timeout,
     );
+    let ended = match (&protocols.tls, opening) {
+        (Some(tls), Opening::Tls) => {
+            // In a box of its own, so that plain connections need not have room for it.
+            let shaken = Box::pin(async {
+                let io = tls.accept(io).await?;
+                let http2 = tls::speaks_http2(&io);
+                Ok::<_, std::io::Error>(
+                    serve_http(io, http2, peer, &first, &protocols, &gate).await,
+                )
+            });
+            match shaken.await {
+                Ok(ended) => ended,
+                Err(error) => {
+                    tracing::debug!(%error, "a client's TLS handshake failed");
+                    return;
+                }
+            }
+        }
+        (Some(_), _) if !peer.to_canonical().is_loopback() => {
+            return opening::refuse_plain(io).await;
+        }
+        (_, opening) => {
+            let http2 = opening == Opening::Http2;
+            serve_http(io, http2, peer, &first, &protocols, &gate).await
+        }
+    };
+    if let Err(error) = ended {
+        // hyper has answered malformed heads (400) and oversized ones (431) itself.
+        tracing::debug!(error = %error, "a client's connection ended early");
+    }
+    drop(open);
+}
+
+/// Serves the requests of one connection.
+async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    io: S,
+    http2: bool,
+    peer: IpAddr,
+    first: &FirstRequest,
+    protocols: &Protocols,
+    gate: &Arc<Gate>,
+) -> hyper::Result<()> {
     let service = service_fn(|request| {
         first.arrived();
         // Boxed here, it is gone once the answer's head is out; hyper would keep its place for as long as the answer runs.
-        Box::pin(answer(Arc::clone(&gate), request))
+        Box::pin(answer(Arc::clone(gate), request, peer))
     });
     let io = TokioIo::new(io);
-    let ended = if speaks_http2 {
+    if http2 {
         let mut connection = pin!(protocols.http2.serve_connection(io, service));
         tokio::select! {
             ended = connection.as_mut() => ended,
@@ -172,30 +230,6 @@ async fn serve_connection(stream: TcpStream, protocols: Arc<Protocols>, gate: Ar
                 connection.await
             }
         }
-    };
-    if let Err(error) = ended {
-        // hyper has answered malformed heads (400) and oversized ones (431) itself.
-        tracing::debug!(error = %error, "a client's connection ended early");
-    }
-    drop(open);
-}
-
-/// Looks at a connection's first bytes, and leaves them there: HTTP/2 by prior knowledge begins with `PRI`, which no
-/// HTTP/1 method does.
-async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
-    const BEGINNING: &[u8] = b"PRI";
-    let mut first = [0; BEGINNING.len()];
-    loop {
-        stream.readable().await?;
-        let seen = match stream.peek(&mut first).await? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            count => &first[..count],
-        };
-        if seen.len() == BEGINNING.len() || !BEGINNING.starts_with(seen) {
-            return Ok(seen == BEGINNING);
-        }
-        // One or two bytes that fit: more will come, but nothing tells when, as there is something to read already.
-        tokio::time::sleep(FEW_BYTES_PAUSE).await;
     }
 }
 
@@ -203,15 +237,21 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
 async fn answer(
     gate: Arc<Gate>,
     request: Request<Incoming>,
+    peer: IpAddr,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let settings = &gate.settings.server;
     let limit = settings.max_header_bytes;
-    let local = origin::judge(request.uri(), request.headers(), settings.allow_remote);
-    let refusal = match local {
+    let reach = if settings.allow_remote {
+        let keys = gate.settings.auth.mode == AuthMode::Keys;
+        Reach::Network { keys }
+    } else {
+        Reach::ThisMachine
+    };
+    let refusal = match origin::judge(request.uri(), request.headers(), reach) {
         Err(foreign) => Refusal::Foreign(foreign),
         Ok(()) if head_bytes(&request) > limit => Refusal::HeadTooLarge { limit },
         Ok(()) => {
-            return Ok(match admin::route(&gate, &request) {
+            return Ok(match admin::route(&gate, &request, peer) {
                 Some(answer) => answer.await,
                 None => proxy::handle(gate, request).await,
             });

@@ -174,13 +174,23 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
     let read = |error| OpenError::io("read", dir, error);
     for entry in fs::read_dir(dir).map_err(read)? {
         let name = entry.map_err(read)?.file_name();
-        // The last one is there when the directory is a file system of its own.
-        let known = [IDENTITY, LOCK, RUNNING, JOURNAL, STORE, "lost+found"]
-            .iter()
-            .any(|ours| {
-                name.to_str()
-                    .is_some_and(|name| name.trim_end_matches(".new") == *ours)
-            });
+        let known = [
+            IDENTITY,
+            LOCK,
+            RUNNING,
+            JOURNAL,
+            STORE,
+            // By default the clients' keys are kept here too.
+            "keys.json",
+            "keys.json.lock",
+            // There when the directory is a file system of its own.
+            "lost+found",
+        ]
+        .iter()
+        .any(|ours| {
+            name.to_str()
+                .is_some_and(|name| name.trim_end_matches(".new") == *ours)
+        });
         if !known {
             return Err(OpenError::Foreign {
                 dir: dir.to_path_buf(),
@@ -293,6 +303,15 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).ok().as_deref(), Some(content));
             assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
         }
+    }
+
+    #[test]
+    fn the_clients_keys_may_be_kept_beside_a_ledger() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["keys.json", "keys.json.lock", "keys.json.new"] {
+            fs::write(folder.path().join(name), "").expect("writable");
+        }
+        assert!(Home::open(folder.path()).is_ok());
     }
 
     #[test]

@@ -161,8 +161,8 @@ struct Head {
     method: http::Method,
     uri: Uri,
     version: http::Version,
-    /// Names, each with the end of its value.
-    names: Vec<(http::HeaderName, usize)>,
+    /// Names, each with the end of its value, and whether that is a secret.
+    names: Vec<(http::HeaderName, usize, bool)>,
     values: Vec<u8>,
 }
 
@@ -173,7 +173,7 @@ impl Head {
         let mut values = Vec::with_capacity(1024);
         for (name, value) in headers {
             values.extend_from_slice(value.as_bytes());
-            names.push((name.clone(), values.len()));
+            names.push((name.clone(), values.len(), value.is_sensitive()));
         }
         Self {
             method: request.method().clone(),
@@ -190,11 +190,11 @@ impl Head {
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
         let mut start = 0;
-        for (name, end) in self.names {
+        for (name, end, sensitive) in self.names {
             let value = http::HeaderValue::from_bytes(&self.values[start..end]);
-            request
-                .headers_mut()
-                .append(name, value.expect("it was a value before"));
+            let mut value = value.expect("it was a value before");
+            value.set_sensitive(sensitive);
+            request.headers_mut().append(name, value);
             start = end;
         }
         request

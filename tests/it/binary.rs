@@ -157,7 +157,8 @@ impl Proxy {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             panic!("the proxy did not start: {}", process.log());
         };
-        let address = line.trim().strip_prefix("listening on http://");
+        let address = line.trim().strip_prefix("listening on ");
+        let address = address.and_then(|url| Some(url.split_once("://")?.1));
         let address = address.unwrap_or_else(|| panic!("{line:?}"));
         let address = address.parse().expect("an address");
         Self { process, address }

@@ -9,6 +9,7 @@ mod demo;
 mod disconnect;
 mod hide_usage;
 mod identify_path;
+mod keys;
 mod kill;
 mod ledger;
 mod ledger_kill;

@@ -153,7 +153,7 @@ async fn tier(policy: Policy) -> (Tollgate, Answering) {
 
 async fn adjusted(adjust: impl FnOnce(&mut Settings)) -> (Tollgate, Answering) {
     let upstream = Upstream::start().await.answering(|_| json_answer("{}"));
-    let tollgate = Tollgate::adjusted(upstream.address, &[], adjust).await;
+    let tollgate = Tollgate::changed(upstream.address, &[], adjust).await;
     (tollgate, upstream)
 }
 

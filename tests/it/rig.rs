@@ -16,7 +16,7 @@ use tollgate::config::settings::Settings;
 use tollgate::config::{self, Inputs, Override};
 use tollgate::llm::catalogue::Catalogue;
 use tollgate::proxy::Gate;
-use tollgate::server;
+use tollgate::server::{self, Tls};
 use tollgate::store::Ledger;
 use tollgate::store::query::Query;
 use tollgate::store::record::Record;
@@ -175,18 +175,20 @@ impl Tollgate {
 
     /// The same with settings of one's own; they go before the rig's.
     pub(crate) async fn with(upstream: SocketAddr, extra: &[(&str, &str)]) -> Self {
-        Self::adjusted(upstream, extra, |_| {}).await
+        Self::changed(upstream, extra, |_| ()).await
     }
 
-    /// The same with settings that are changed once they are loaded.
-    pub(crate) async fn adjusted(
+    /// The same with settings changed by hand.
+    pub(crate) async fn changed(
         upstream: SocketAddr,
         extra: &[(&str, &str)],
-        adjust: impl FnOnce(&mut Settings),
+        change: impl FnOnce(&mut Settings),
     ) -> Self {
         let home = TempDir::new().expect("a temporary folder");
         let mut settings = settings(&home, upstream, extra);
-        adjust(&mut settings);
+        change(&mut settings);
+        let tls = settings.server.tls.as_ref().map(Tls::new).transpose();
+        let tls = tls.expect("a good certificate");
         let now = Arc::new(AtomicU64::new(NOON));
         let source = Arc::clone(&now);
         let clock = Clock::from_fn(move || source.load(Ordering::Relaxed));
@@ -194,10 +196,11 @@ impl Tollgate {
             Ledger::open(&settings.ledger, clock.source()).expect("a fresh folder");
         assert!(opened.created);
         let catalogue = Catalogue::builtin();
+        let address = SocketAddr::new(settings.server.listen.ip(), 0);
         let gate = Gate::new(settings, catalogue, ledger, clock, 1).expect("usable settings");
         gate.recall().expect("a fresh ledger");
         let gate = Arc::new(gate);
-        let listener = server::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let listener = server::bind(address).expect("a port");
         let address = listener.local_addr().expect("a bound socket");
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async {
@@ -205,6 +208,7 @@ impl Tollgate {
         };
         let server = tokio::spawn(server::run(
             listener,
+            tls,
             Arc::clone(&gate),
             stopped,
             std::future::pending(),
@@ -308,6 +312,16 @@ impl Tollgate {
     pub(crate) async fn stopped(&mut self) -> usize {
         within("the end", &mut self.server).await.expect("no panic")
     }
+}
+
+/// An address of this machine that is not a loopback one: whoever comes from there counts as beyond this machine. `None`
+/// where there is no network.
+pub(crate) fn address_beyond_loopback() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Nothing is sent: the system only chooses where it would send from. The address is one for documentation.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
 /// One request and its answer, as each end saw them.

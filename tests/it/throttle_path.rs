@@ -310,7 +310,8 @@ async fn a_streaming_client_in_line_gets_comments_and_then_its_stream() {
     assert!(text.ends_with(events), "{text}");
     let rest = text.strip_suffix(events).unwrap();
     assert!(
-        rest.lines().all(|line| line.is_empty() || line.starts_with(':')),
+        rest.lines()
+            .all(|line| line.is_empty() || line.starts_with(':')),
         "{rest}"
     );
 }
