@@ -60,6 +60,8 @@ pub(super) struct Account {
     look_again_at_bytes: u64,
     /// Whether the provider's own figure for the input has been held against the reservation.
     input_seen: bool,
+    /// It broke a rule, and passed because of the mode.
+    would_violate: bool,
     /// Tells whoever holds the client's connection that the request waits.
     hold: Option<Arc<Hold>>,
     /// Set by the body when it begins to leave.
@@ -93,6 +95,7 @@ impl Account {
             reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
+            would_violate: false,
             hold: None,
             sent: SentMark::default(),
             answered: None,
@@ -202,11 +205,21 @@ impl Account {
         record.reserved_cost = Some(ask.expected.cost);
         if let Some(denied) = &reservation.overruled {
             record.flags.shadow = true;
-            record.decided_by = Some(denied.budget.name.clone());
+            record
+                .decided_by
+                .get_or_insert_with(|| denied.budget.name.clone());
         }
         self.reserved = ask;
         self.look_again_at_bytes = estimate::bytes_of_output(self.estimate.expected.output);
         self.reservation = Some(reservation);
+    }
+
+    /// The request breaks a rule in a mode in which nothing is refused.
+    pub(super) fn would_violate(&mut self, rule: String) {
+        let record = self.record_mut();
+        record.flags.shadow = true;
+        record.decided_by = Some(rule);
+        self.would_violate = true;
     }
 
     /// Whoever holds the client's connection wants to know when the request has to wait.
@@ -402,7 +415,7 @@ impl Account {
         let overruled = reservation
             .as_ref()
             .and_then(|held| held.overruled.as_deref());
-        let mut events = telling::ended(self.record(), overruled);
+        let mut events = telling::ended(self.record(), overruled, self.would_violate);
         events.extend(event);
         self.write(&gate, &events);
         if let Some(reservation) = reservation {

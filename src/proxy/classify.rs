@@ -13,8 +13,6 @@ use crate::units::Priority;
 pub(super) struct Class {
     /// How urgent it is.
     pub(super) priority: Priority,
-    /// It was to be more urgent than its caller may be.
-    pub(super) capped: bool,
     /// What kind of work it is, where that could be told.
     pub(super) task: Option<String>,
 }
@@ -53,14 +51,11 @@ pub(super) fn classify(
     let (priority, capped) = priority::capped(priority, caps.chain([caller.max_priority]));
     let class = Class {
         priority,
-        capped,
         task: task.name.map(str::to_owned),
     };
-    if class.capped {
-        tracing::debug!(key = caller.key, %priority, "priority lowered to the most urgent one allowed");
-    }
     let record = account.record_mut();
     record.priority = class.priority;
+    record.flags.priority_capped = capped;
     record.task.clone_from(&class.task);
     Ok(class)
 }

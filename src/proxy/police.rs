@@ -35,17 +35,21 @@ pub(super) fn police(
     call: &Call,
     asked: &Asked<'_>,
     caller: &Caller,
-    account: &Account,
+    account: &mut Account,
 ) -> Result<(), Refusal> {
     let mode = gate.settings.throttle.mode;
     if mode == ThrottleMode::Off {
         return Ok(());
     }
     match judge(gate, call, asked, caller, account.record().depth) {
+        Ok(()) => Ok(()),
         Err(Violation { rule, message }) if mode == ThrottleMode::On => {
             Err(Refusal::PolicyViolation { rule, message })
         }
-        Ok(()) | Err(_) => Ok(()),
+        Err(Violation { rule, .. }) => {
+            account.would_violate(rule);
+            Ok(())
+        }
     }
 }
 

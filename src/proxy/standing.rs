@@ -108,7 +108,7 @@ pub struct Stats {
 }
 
 /// One session, or everything together.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScopeNow {
     /// The highest level of its budgets.
     pub level: String,
@@ -153,14 +153,14 @@ pub(super) fn throttle_now(standings: &[Standing], about: &About<'_>) -> Throttl
 pub(super) fn stats(standings: &[Standing], at_unix_ms: u64) -> Stats {
     let shown = fullest(standings);
     let left_out = standings.len() - shown.len();
-    let mut global = ScopeNow::new();
+    let mut global = ScopeNow::default();
     let mut sessions: BTreeMap<String, ScopeNow> = BTreeMap::new();
     for standing in shown {
         match standing.scope.kind {
             ScopeKind::Global => global.add(standing),
             ScopeKind::Session => sessions
                 .entry(standing.scope.name.clone())
-                .or_insert_with(ScopeNow::new)
+                .or_default()
                 .add(standing),
             ScopeKind::Key | ScopeKind::Team | ScopeKind::Provider | ScopeKind::Model => {}
         }
@@ -189,14 +189,17 @@ pub(super) fn fill(standing: &Standing) -> f64 {
     standing.settled.saturating_add(standing.reserved) as f64 / standing.limit as f64
 }
 
-impl ScopeNow {
-    fn new() -> Self {
+impl Default for ScopeNow {
+    fn default() -> Self {
         Self {
             level: Level::None.as_str().to_owned(),
-            ..Self::default()
+            used: BTreeMap::new(),
+            budgets: Vec::new(),
         }
     }
+}
 
+impl ScopeNow {
     fn add(&mut self, standing: &Standing) {
         let budget = BudgetNow::of(standing);
         let rank = |name: &str| Level::ALL.iter().position(|level| level.as_str() == name);

@@ -102,9 +102,22 @@ fn by_budget(record: &Record, why: &BudgetRefusal, now_ms: u64) -> Event {
 }
 
 /// The events that an ended request leaves, written together with its record.
-pub(super) fn ended(record: &Record, overruled: Option<&Denied>) -> Vec<Event> {
+///
+/// `overruled`, `would_violate`: a budget or a rule would have refused it in mode `on`.
+pub(super) fn ended(
+    record: &Record,
+    overruled: Option<&Denied>,
+    would_violate: bool,
+) -> Vec<Event> {
     let now_ms = record.finished_unix_ms;
     let mut events = Vec::new();
+    if would_violate {
+        events.push(Event {
+            rule: record.decided_by.clone(),
+            shadow: true,
+            ..about(record, now_ms, EventKind::PolicyViolation)
+        });
+    }
     if let Some(denied) = overruled {
         events.push(Event {
             rule: Some(denied.budget.name.clone()),
