@@ -52,7 +52,7 @@ pub(super) fn text(settings: &Settings) -> String {
     }
     let _ = writeln!(
         text,
-        "a request that does not fit is refused; if its priority is critical, by hard budgets only\n\
+        "a request that does not fit is refused; a critical one by hard budgets only\n\
          a level ends {} of the limit below where it began; months are calendar months in {}",
         wording::percent(thresholds.hysteresis),
         zone(settings),

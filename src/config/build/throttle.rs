@@ -81,7 +81,7 @@ fn thresholds(lookup: &mut Lookup<'_>) -> Thresholds {
         lookup.object(place, RISING[0], message, "70% is the default");
     }
     let pairs = || RISING.windows(2).zip(shares.windows(2));
-    for (keys, pair) in pairs().filter(|(_, pair)| pair[0] > pair[1]) {
+    if let Some((keys, pair)) = pairs().find(|(_, pair)| pair[0] > pair[1]) {
         let [lower, upper] = [&keys[0], &keys[1]].map(|key| lookup.place(key));
         // The one that the user wrote.
         let (key, place) = match (lower, upper) {
