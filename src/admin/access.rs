@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Behind a reverse proxy on this machine every connection comes from this machine. So a request that names whom it is
-//! forwarded for, or that asks for another host than this machine, counts as one from elsewhere. A reverse proxy that
-//! does neither (nginx, unless it is told to) opens everything to whoever it lets in: have it set `X-Forwarded-For`.
+//! forwarded for, or that asks by a name other than localhost, counts as one from elsewhere. A reverse proxy that does
+//! neither (nginx, unless it is told to) opens everything to whoever it lets in: have it set `X-Forwarded-For`.
+//!
+//! This machine's own address in the network is no proof of coming from it: some containers show it for everybody.
 
 use std::net::IpAddr;
 
@@ -79,7 +81,7 @@ pub(super) fn judge(
 /// Whether a request comes from this machine.
 fn is_here(uri: &Uri, headers: &HeaderMap, peer: IpAddr) -> bool {
     peer.to_canonical().is_loopback()
-        && origin::asks_this_machine(uri, headers)
+        && origin::asks_by_address(uri, headers)
         && !FORWARDED.iter().any(|name| headers.contains_key(*name))
 }
 

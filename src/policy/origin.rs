@@ -70,10 +70,10 @@ pub fn judge(uri: &Uri, headers: &HeaderMap, reach: Reach) -> Result<(), Foreign
     }
 }
 
-/// Whether a request asks for this machine by a name that no name server decides on. One that states no host does, as no
-/// browser sends it.
-pub fn asks_this_machine(uri: &Uri, headers: &HeaderMap) -> bool {
-    host(uri, headers).is_none_or(is_local)
+/// Whether a request asks for its host by an address or as `localhost`, which no name server decides on, and not by a name
+/// that one could have pointed here. One that states no host does, as no browser sends it.
+pub fn asks_by_address(uri: &Uri, headers: &HeaderMap) -> bool {
+    host(uri, headers).is_none_or(|host| is_local(host) || is_address(host))
 }
 
 /// The host that a request asks for. HTTP/2 states it in the target. HTTP/1.0 may state none; a browser always does.
@@ -249,7 +249,17 @@ mod tests {
             judge(&uri, &headers, Reach::ThisMachine),
             Err(Foreign::Host)
         );
-        assert!(!asks_this_machine(&uri, &headers));
-        assert!(asks_this_machine(&uri, &HeaderMap::new()));
+        assert!(!asks_by_address(&uri, &headers));
+        assert!(asks_by_address(&uri, &HeaderMap::new()));
+        for (host, by_address) in [
+            ("localhost:8402", true),
+            ("0.0.0.0:8402", true),
+            ("[2001:db8::1]:8402", true),
+            ("gate.team:8402", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            headers.insert("host", HeaderValue::from_static(host));
+            assert_eq!(asks_by_address(&uri, &headers), by_address, "{host}");
+        }
     }
 }
