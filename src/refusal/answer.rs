@@ -150,8 +150,13 @@ impl Refusal {
 
 /// Seconds after which to come back: never 0, which means "when you like" to SDKs; never early.
 pub(super) fn retry_seconds(wait: Duration) -> u64 {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    seconds.clamp(1, MAX_RETRY_SECONDS)
+    whole_seconds(wait).clamp(1, MAX_RETRY_SECONDS)
+}
+
+/// Seconds, rounded up.
+pub(super) fn whole_seconds(time: Duration) -> u64 {
+    let begun = u64::from(time.subsec_nanos() > 0);
+    time.as_secs().saturating_add(begun)
 }
 
 fn budget_headers(
@@ -186,8 +191,8 @@ fn budget_headers(
         Ending::Final => {
             // For people and for tools that plan; every program that would sleep on it is told not to come back.
             if let Some(wait) = refusal.passes_in {
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                headers.push((header::RETRY_AFTER, HeaderValue::from(seconds.max(1))));
+                let seconds = whole_seconds(wait).max(1);
+                headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
             }
             if to.client == Client::ClaudeCode {
                 spent_for_claude_code(refusal, headers);

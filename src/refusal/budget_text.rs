@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::answer::{retry_seconds, whole_seconds};
 use super::{BudgetRefusal, Ending};
 use crate::policy::budget::Limit;
 use crate::policy::throttle::{Verdict, verdict};
@@ -97,7 +98,7 @@ fn when(refusal: &BudgetRefusal) -> Option<String> {
         // In the words of OpenAI's and Google's own 429, which tools look for.
         Ending::Transient { retry_after } => Some(format!(
             "Please try again in {}s.",
-            super::answer::retry_seconds(retry_after)
+            retry_seconds(retry_after)
         )),
         Ending::NeverFits => None,
         Ending::Final => match (refusal.passes_in, refusal.passes_at_unix_ms) {
@@ -227,9 +228,7 @@ fn clock(at_unix_ms: u64, ahead: Duration) -> Option<String> {
 
 /// A time in the one or two units that matter, rounded up: `45 s`, `12 min`, `3 h 20 min`, `9 days`.
 fn lasting(time: Duration) -> String {
-    let seconds = time
-        .as_secs()
-        .saturating_add(u64::from(time.subsec_nanos() > 0));
+    let seconds = whole_seconds(time);
     let minutes = seconds.div_ceil(60);
     match seconds {
         0..=119 => format!("{seconds} s"),

@@ -116,13 +116,20 @@ export class Rig {
     return json(`${this.simulator.url}/_simulate/stats`);
   }
 
-  /** How many requests of a session the ledger holds, by their outcome, once there are `count`. */
+  /**
+   * How many requests of a session the ledger holds, by their outcome, once there are `count`. Those that name no model
+   * are left out: Claude Code sends a HEAD to its base URL when it starts.
+   */
   outcomes(session, count) {
-    const query = new URLSearchParams({ by: 'outcome', session });
+    const query = new URLSearchParams({ by: 'model,outcome', session });
     return until(`${count} requests of ${session} in the ledger`, async () => {
-      const report = await json(`${this.url}/api/v1/usage?${query}`);
-      const made = Object.fromEntries(report.rows.map((row) => [row.labels[0], row.requests]));
-      return report.total.requests >= count && made;
+      const { rows } = await json(`${this.url}/api/v1/usage?${query}`);
+      const made = {};
+      for (const { labels: [model, outcome], requests } of rows) {
+        if (model) made[outcome] = (made[outcome] ?? 0) + requests;
+      }
+      const total = Object.values(made).reduce((sum, requests) => sum + requests, 0);
+      return total >= count && made;
     });
   }
 

@@ -84,37 +84,40 @@ def openai_client(base: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{base}/openai/v1", api_key=API_KEY, timeout=PATIENCE)
 
 
-def anthropic_client(base: str) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=f"{base}/anthropic", api_key=API_KEY, timeout=PATIENCE)
-
-
 def chat(base: str, **options: Any) -> Any:
-    return openai_client(base).chat.completions.create(**{"model": "gpt-5.6", "messages": MESSAGES} | options)
+    with openai_client(base) as client:
+        return client.chat.completions.create(**{"model": "gpt-5.6", "messages": MESSAGES} | options)
 
 
 def responses(base: str, **options: Any) -> Any:
-    return openai_client(base).responses.create(model="gpt-5.6", input=PROMPT, **options)
+    with openai_client(base) as client:
+        return client.responses.create(model="gpt-5.6", input=PROMPT, **options)
 
 
 def embeddings(base: str) -> Any:
-    return openai_client(base).embeddings.create(model="text-embedding-4", input=PROMPT)
+    with openai_client(base) as client:
+        return client.embeddings.create(model="text-embedding-4", input=PROMPT)
 
 
 def messages(base: str, **options: Any) -> Any:
     options = {"model": "claude-sonnet-5-5", "max_tokens": 50, "messages": MESSAGES} | options
-    return anthropic_client(base).messages.create(**options)
+    with anthropic.Anthropic(base_url=f"{base}/anthropic", api_key=API_KEY, timeout=PATIENCE) as client:
+        return client.messages.create(**options)
 
 
 def generate(base: str, **options: Any) -> Any:
     # With the retries that this SDK has, and does not use unless it is told to.
     retry = types.HttpRetryOptions(attempts=4)
-    client = genai.Client(api_key=API_KEY, http_options=types.HttpOptions(base_url=f"{base}/gemini", retry_options=retry))
     config = types.GenerateContentConfig(**options)
-    return client.models.generate_content(model="gemini-3-flash", contents=PROMPT, config=config)
+    with genai.Client(
+        api_key=API_KEY, http_options=types.HttpOptions(base_url=f"{base}/gemini", retry_options=retry)
+    ) as client:
+        return client.models.generate_content(model="gemini-3-flash", contents=PROMPT, config=config)
 
 
 def ollama_chat(base: str, **options: Any) -> Any:
-    return ollama.Client(host=f"{base}/ollama").chat(model="qwen3:8b", messages=MESSAGES, **options)
+    with ollama.Client(host=f"{base}/ollama") as client:
+        return client.chat(model="qwen3:8b", messages=MESSAGES, **options)
 
 
 FINAL: dict[str, tuple[Callable[..., Any], type[Exception], int]] = {
