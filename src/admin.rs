@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::proxy::{AnswerBody, Gate};
+use crate::store::event_query::{EventQuery, Events};
 use crate::store::query::Query;
 use crate::units::RequestId;
 
@@ -28,6 +29,10 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>) -> Option<Answer> {
         "/api/v1/usage" => {
             let query = request.uri().query().unwrap_or("").to_owned();
             Box::pin(async move { usage(&gate, &query).await })
+        }
+        "/api/v1/events" => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            Box::pin(async move { events(&gate, &query).await })
         }
         _ => match path.strip_prefix("/api/v1/") {
             Some(rest) => {
@@ -62,6 +67,7 @@ fn welcome(gate: &Gate) -> String {
     text.push_str(
         "\nhere:\n  /metrics            Prometheus text\n  /healthz  /readyz   liveness, readiness\n  \
          /api/v1/usage       what was used; by=session,model,… since=24h format as in `tollgate usage --json`\n  \
+         /api/v1/events      what the limits did; since=MS&kind=refused&session=…&budget=…&limit=100\n  \
          /api/v1/requests/ID one request\n",
     );
     text
@@ -127,6 +133,17 @@ async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
     }
 }
 
+async fn events(gate: &Gate, query: &str) -> Response<AnswerBody> {
+    let query = match EventQuery::from_query_string(query) {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match gate.ledger.events(query).await {
+        Ok(events) => json(&Events { events }),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
 async fn one_request(gate: &Gate, id: &str) -> Response<AnswerBody> {
     let id: RequestId = match id.parse() {
         Ok(id) => id,
@@ -149,7 +166,7 @@ fn json(value: &impl serde::Serialize) -> Response<AnswerBody> {
 fn not_found() -> Response<AnswerBody> {
     problem(
         StatusCode::NOT_FOUND,
-        "no such address; known here: /api/v1/usage, /api/v1/requests/ID",
+        "no such address; known here: /api/v1/usage, /api/v1/events, /api/v1/requests/ID",
     )
 }
 
