@@ -15,6 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::policy::budget::{ScopeKey, ScopeKind};
 use crate::proxy::{AnswerBody, Gate};
+use crate::store::event_query::{EventQuery, Events};
 use crate::store::query::Query;
 use crate::units::RequestId;
 
@@ -43,6 +44,10 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Opt
             Box::pin(async move { throttle(&gate, &query) })
         }
         "/api/throttle/stats" => Box::pin(async move { json(&gate.throttle_stats()) }),
+        "/api/v1/events" => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            Box::pin(async move { events(&gate, &query).await })
+        }
         _ => match path.strip_prefix("/api/v1/") {
             Some(rest) => {
                 let id = rest.strip_prefix("requests/").map(str::to_owned);
@@ -94,7 +99,7 @@ fn welcome(gate: &Gate) -> String {
          /api/v1/requests/ID one request\n  \
          /api/v1/throttle    every budget with its level; session=NAME for one session\n  \
          /api/throttle/stats levels and usage of every session\n  \
-         /api/v1/events      what was refused, waited or changed its level\n",
+         /api/v1/events      what the limits did; since=MS&kind=refused&session=…&budget=…&limit=100\n",
     );
     text
 }
@@ -183,6 +188,17 @@ async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
     };
     match gate.ledger.report(query).await {
         Ok(report) => json(&report),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+async fn events(gate: &Gate, query: &str) -> Response<AnswerBody> {
+    let query = match EventQuery::from_query_string(query) {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match gate.ledger.events(query).await {
+        Ok(events) => json(&Events { events }),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::demo::DemoArgs;
+use crate::commands::events::EventsArgs;
 use crate::commands::keys::KeysArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
@@ -121,6 +122,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Show what was used: by session, key, team, provider, model, task, day, …
     Usage(UsageArgs),
+    /// Show what the limits did: level changes, refusals, waits, violations of policies, estimates that were far off
+    Events(EventsArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy
     Run(RunArgs),
     /// Print those base URLs as variables for the shell: eval "$(tollgate env -s docs -p low)"

@@ -5,12 +5,16 @@ pub mod client_env;
 pub mod completions;
 pub mod demo;
 pub mod env;
+pub mod events;
+pub mod format;
 pub mod init;
 pub mod keys;
+mod moment;
 pub mod run;
 pub mod serve;
 pub mod session;
 pub mod simulate;
+mod source;
 mod traffic;
 pub mod usage;
 
@@ -37,6 +41,12 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             print(
                 &report.map_err(|error| Failure::new("cannot report the usage").because(error))?,
             )?;
+            Ok(Exit::Success.into())
+        }
+        Command::Events(args) => {
+            let settings = load(options)?.settings;
+            let events = events::run(&args, &settings.ledger, Clock::system().source());
+            print(&events.map_err(|error| Failure::new("cannot show the events").because(error))?)?;
             Ok(Exit::Success.into())
         }
         Command::Simulate(args) => simulate::run(args, options),

@@ -109,6 +109,13 @@ impl EventQuery {
     }
 }
 
+/// The answer of `/api/v1/events`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Events {
+    /// The newest first.
+    pub events: Vec<Event>,
+}
+
 /// Reads a number of events.
 ///
 /// # Errors

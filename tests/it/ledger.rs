@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::commands::usage::{self, Format, UsageArgs};
+use tollgate::commands::format::{Format, FormatArgs};
+use tollgate::commands::usage::{self, UsageArgs};
 use tollgate::config::settings::LedgerSettings;
 use tollgate::llm::usage::Provenance;
 use tollgate::store::query::{Dimension, Query};
@@ -13,6 +14,11 @@ use tollgate::store::{Ledger, OpenError, ReadError, WallClock};
 use tollgate::units::{Cost, RequestId};
 
 const NOON: u64 = 1_795_000_000_000;
+const CSV: FormatArgs = FormatArgs {
+    format: Format::Table,
+    json: false,
+    csv: true,
+};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn settings(dir: &Path, sync_interval: Duration) -> LedgerSettings {
@@ -112,7 +118,7 @@ fn usage_reads_a_ledger_that_no_process_holds_and_says_when_there_is_none() {
     let settings = settings(folder.path(), Duration::from_millis(100));
     let args = UsageArgs {
         by: vec![Dimension::Session],
-        format: Format::Csv,
+        format: CSV,
         ..UsageArgs::default()
     };
     let error = usage::run(&args, &settings, clock()).expect_err("there is none");
@@ -166,7 +172,7 @@ fn usage_asks_the_running_proxy() {
     let args = UsageArgs {
         by: vec![Dimension::Model],
         session: vec!["docs".to_owned()],
-        format: Format::Csv,
+        format: CSV,
         ..UsageArgs::default()
     };
     let text = usage::run(&args, &settings, clock()).expect("it answers");
