@@ -210,7 +210,8 @@ impl Budgets {
     ///
     /// # Errors
     /// [`Outgrown`] if its worst case became worse and a hard budget has no room for that. Nothing is changed then.
-    pub fn grow(&mut self, held: &mut Held, ask: &Ask) -> Result<(), Outgrown> {
+    pub fn grow(&mut self, held: &mut Held, ask: &Ask, now_ms: u64) -> Result<(), Outgrown> {
+        self.tick(now_ms);
         let ask = ask.bounded();
         let grown = Ask {
             expected: held.ask.expected.max(&ask.expected),
@@ -221,7 +222,7 @@ impl Budgets {
                 return true;
             };
             let plan = self.plans.get(scope.plan);
-            scope.update(plan, &self.present, &mut self.changes);
+            scope.advance(plan, &self.present, &mut self.changes);
             plan.rules.iter().enumerate().all(|(place, rule)| {
                 let more = rule.asked(&grown) - rule.asked(&held.ask);
                 more == 0
@@ -236,7 +237,7 @@ impl Budgets {
             if let Some(scope) = self.live.get_mut(*place) {
                 let plan = self.plans.get(scope.plan);
                 scope.raise(plan, &held.ask, &grown);
-                scope.update(plan, &self.present, &mut self.changes);
+                scope.follow(plan, &self.present, &mut self.changes);
             }
         }
         held.ask = grown;
@@ -251,9 +252,10 @@ impl Budgets {
         for place in held.places.into_iter().flatten() {
             if let Some(scope) = self.live.get_mut(place) {
                 let plan = self.plans.get(scope.plan);
+                scope.advance(plan, &self.present, &mut self.changes);
                 scope.release(plan, &held.ask);
                 scope.book(self.present.now_ms, &used, &self.present);
-                scope.update(plan, &self.present, &mut self.changes);
+                scope.follow(plan, &self.present, &mut self.changes);
             }
         }
     }
@@ -269,8 +271,10 @@ impl Budgets {
                 .place
                 .unwrap_or_else(|| self.make_live((found.kind, found.name), found.plan));
             if let Some(scope) = self.live.get_mut(place) {
+                let plan = self.plans.get(scope.plan);
+                scope.advance(plan, &self.present, &mut self.changes);
                 scope.book(at_ms, &used, &self.present);
-                scope.update(self.plans.get(scope.plan), &self.present, &mut self.changes);
+                scope.follow(plan, &self.present, &mut self.changes);
             }
         }
         self.tend();
@@ -309,7 +313,7 @@ impl Budgets {
             None => Scope::new(key.kind, key.name.as_str().into(), id, plan),
         };
         scope.recent = true;
-        scope.update(plan, &self.present, &mut self.changes);
+        scope.advance(plan, &self.present, &mut self.changes);
         self.live.insert(scope);
         Ok(())
     }
@@ -384,7 +388,7 @@ impl Budgets {
             let mut scope = found.place.and_then(|place| self.live.get_mut(place));
             if let Some(scope) = &mut scope {
                 scope.recent = true;
-                scope.update(plan, &self.present, &mut self.changes);
+                scope.advance(plan, &self.present, &mut self.changes);
             }
             for (place, rule) in plan.rules.iter().enumerate() {
                 let asked = rule.asked(ask);
@@ -409,8 +413,9 @@ impl Budgets {
                 .unwrap_or_else(|| self.make_live((found.kind, found.name), found.plan));
             let scope = self.live.get_mut(place)?;
             let plan = self.plans.get(scope.plan);
+            scope.advance(plan, &self.present, &mut self.changes);
             scope.reserve(plan, &ask);
-            scope.update(plan, &self.present, &mut self.changes);
+            scope.follow(plan, &self.present, &mut self.changes);
             Some(place)
         });
         Held { places, ask }

@@ -160,11 +160,11 @@ mod tests {
             let calendar = calendar(zone);
             let mut month = calendar.month_of(0);
             assert_eq!(month.begins_ms, 0, "nothing is before 1970");
-            for _ in 0..12 * 130 {
+            for _ in 0..12 * 60 {
                 let next = calendar.month_of(month.ends_ms);
                 assert_eq!(next.begins_ms, month.ends_ms, "{zone}");
                 // Around the border no instant falls into a third month.
-                for minutes in 1..=120 {
+                for minutes in [1, 15, 30, 31, 60, 61, 120] {
                     let apart = minutes * 60_000;
                     assert_eq!(calendar.month_of(month.ends_ms - apart), month, "{zone}");
                     assert_eq!(calendar.month_of(month.ends_ms + apart), next, "{zone}");

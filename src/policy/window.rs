@@ -53,18 +53,17 @@ impl Counter {
         }
     }
 
-    /// Forgets what lies wholly outside the window now.
-    pub fn advance(&mut self, present: &Present) {
+    /// Forgets what lies wholly outside the window now; whether it may have been something.
+    pub fn advance(&mut self, present: &Present) -> bool {
         match self {
             Self::Rolling(rolling) => rolling.advance(present.now_ms),
             Self::Monthly(monthly) => monthly.advance(present.month),
         }
     }
 
-    /// Adds what was used at an instant, which is not after the present. Usage that has already left the window is not
-    /// counted.
+    /// Adds what was used at an instant, which is not after the present, to which the counter was advanced. Usage that has
+    /// already left the window is not counted.
     pub fn add(&mut self, at_ms: u64, used: &Amounts, present: &Present) {
-        self.advance(present);
         if *used == NOTHING {
             return;
         }
@@ -154,9 +153,9 @@ impl Rolling {
         }
     }
 
-    fn advance(&mut self, now_ms: u64) {
+    fn advance(&mut self, now_ms: u64) -> bool {
         if now_ms < self.eases_at_ms {
-            return;
+            return false;
         }
         let left = |slot: &Slot| self.leaves_at(slot.number) <= now_ms;
         let gone = self.slots.partition_point(left);
@@ -169,6 +168,7 @@ impl Rolling {
             self.total.add(&slot.amounts());
         }
         self.eases_at_ms = self.oldest_leaves_at();
+        true
     }
 
     fn add(&mut self, at_ms: u64, used: &Amounts, now_ms: u64) {
@@ -247,11 +247,13 @@ pub struct Monthly {
 }
 
 impl Monthly {
-    const fn advance(&mut self, month: Month) {
-        if self.begins_ms != month.begins_ms {
+    const fn advance(&mut self, month: Month) -> bool {
+        let ended = self.begins_ms != month.begins_ms;
+        if ended {
             self.begins_ms = month.begins_ms;
             self.total = NOTHING;
         }
+        ended
     }
 }
 
@@ -328,6 +330,11 @@ mod tests {
         i128::from(used.fresh_tokens)
     }
 
+    fn add(counter: &mut Counter, at_ms: u64, used: &Amounts, present: &Present) {
+        counter.advance(present);
+        counter.add(at_ms, used, present);
+    }
+
     fn seen(counter: &mut Counter, now_ms: u64) -> u64 {
         counter.advance(&at(now_ms));
         counter.total().fresh_tokens
@@ -345,7 +352,7 @@ mod tests {
             for offset in [0, 1, length / 120, length / 60 - 1] {
                 let mut counter = Counter::new(window);
                 let spent = START + offset;
-                counter.add(spent, &tokens(7), &at(spent));
+                add(&mut counter, spent, &tokens(7), &at(spent));
                 let leaves = counter.eases_at(&at(spent)).expect("something is in it");
                 assert!(leaves > spent + length, "{window:?}: never early");
                 assert!(leaves <= spent + length + length / 60, "{window:?}: late");
@@ -362,7 +369,7 @@ mod tests {
         let mut counter = Counter::new(Window::Hour);
         for (minute, amount) in [(0, 1), (1, 10), (1, 20), (30, 100)] {
             let now = START + minute * MINUTE;
-            counter.add(now, &tokens(amount), &at(now));
+            add(&mut counter, now, &tokens(amount), &at(now));
         }
         let now = START + 30 * MINUTE;
         let falls_to = |most| counter.falls_to(most, measured, &at(now));
@@ -382,9 +389,14 @@ mod tests {
         let mut counter = Counter::new(Window::Hour);
         let now = START + 40 * MINUTE;
         for (minute, amount) in [(20, 1), (10, 2), (30, 4), (20, 8)] {
-            counter.add(START + minute * MINUTE, &tokens(amount), &at(now));
+            add(
+                &mut counter,
+                START + minute * MINUTE,
+                &tokens(amount),
+                &at(now),
+            );
         }
-        counter.add(now - 62 * MINUTE, &tokens(1000), &at(now));
+        add(&mut counter, now - 62 * MINUTE, &tokens(1000), &at(now));
         assert_eq!(counter.total().fresh_tokens, 15, "what has left is not new");
         for (minute, expected) in [(70, 15), (71, 13), (81, 4), (91, 0)] {
             assert_eq!(seen(&mut counter, START + minute * MINUTE), expected);
@@ -394,9 +406,9 @@ mod tests {
     #[test]
     fn a_sum_that_reached_its_largest_value_comes_down_right() {
         let mut counter = Counter::new(Window::Minute);
-        counter.add(START, &tokens(u64::MAX), &at(START));
+        add(&mut counter, START, &tokens(u64::MAX), &at(START));
         let now = START + 30_000;
-        counter.add(now, &tokens(u64::MAX - 1), &at(now));
+        add(&mut counter, now, &tokens(u64::MAX - 1), &at(now));
         assert_eq!(counter.total().fresh_tokens, u64::MAX);
         assert_eq!(seen(&mut counter, START + 61_000), u64::MAX - 1);
     }
@@ -404,9 +416,9 @@ mod tests {
     #[test]
     fn a_month_counts_until_it_ends() {
         let mut counter = Counter::new(Window::Month);
-        counter.add(START, &tokens(5), &at(START));
-        counter.add(MONTH.begins_ms, &tokens(2), &at(START));
-        counter.add(MONTH.begins_ms - 1, &tokens(100), &at(START));
+        add(&mut counter, START, &tokens(5), &at(START));
+        add(&mut counter, MONTH.begins_ms, &tokens(2), &at(START));
+        add(&mut counter, MONTH.begins_ms - 1, &tokens(100), &at(START));
         assert_eq!(counter.total().fresh_tokens, 7);
         assert_eq!(counter.eases_at(&at(START)), Some(MONTH.ends_ms));
         assert_eq!(counter.falls_to(7, measured, &at(START)), Some(START));
@@ -427,7 +439,7 @@ mod tests {
     #[test]
     fn using_nothing_leaves_no_trace() {
         let mut counter = Counter::new(Window::Day);
-        counter.add(START, &NOTHING, &at(START));
+        add(&mut counter, START, &NOTHING, &at(START));
         assert!(counter.is_empty());
         assert_eq!(counter.heap_bytes(), 0);
     }
@@ -435,7 +447,7 @@ mod tests {
     #[test]
     fn the_end_of_time_is_no_error() {
         let mut counter = Counter::new(Window::Minute);
-        counter.add(LAST_MS, &tokens(1), &at(LAST_MS));
+        add(&mut counter, LAST_MS, &tokens(1), &at(LAST_MS));
         assert_eq!(seen(&mut counter, LAST_MS), 1);
     }
 }

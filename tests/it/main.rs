@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod binary;
+mod budgets;
 mod catalogue;
 mod cli_env;
 mod config;

@@ -73,7 +73,7 @@ impl Budgets {
             return Look::Needed;
         }
         let plan = self.plans.get(scope.plan);
-        scope.update(plan, &self.present, &mut self.changes);
+        scope.advance(plan, &self.present, &mut self.changes);
         if std::mem::take(&mut scope.recent) {
             return Look::Recent(place);
         }

@@ -69,7 +69,7 @@ impl Scope {
         }
     }
 
-    /// How full the budget at a place of the plan is, as of the last update.
+    /// How full the budget at a place of the plan is, as of the last time that it was advanced.
     pub(super) fn fill(&self, plan: &Plan, place: usize) -> Fill {
         let rule = &plan.rules[place];
         let meter = &self.meters[place];
@@ -80,15 +80,22 @@ impl Scope {
         }
     }
 
-    /// Forgets what has left the windows, and lets the levels follow the fills. To be called before anything is read and
-    /// after anything was added.
+    /// Forgets what has left the windows. To be called before anything is read or added.
     ///
-    /// That scopes are updated only when they are looked at changes nothing: between two looks a fill can only fall, and
-    /// the level to which it falls does not depend on the way.
-    pub(super) fn update(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
+    /// That this happens only when somebody looks changes nothing: between two looks a fill can only fall, and the level
+    /// to which it falls does not depend on the way. But it must have fallen before something is added.
+    pub(super) fn advance(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
+        let mut eased = false;
         for counter in &mut self.counters {
-            counter.advance(present);
+            eased |= counter.advance(present);
         }
+        if eased {
+            self.follow(plan, present, changes);
+        }
+    }
+
+    /// Lets the levels follow the fills. To be called after anything was added or taken back.
+    pub(super) fn follow(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
         for place in 0..self.meters.len() {
             let fill = self.fill(plan, place);
             let rule = &plan.rules[place];
@@ -136,7 +143,7 @@ impl Scope {
         }
     }
 
-    /// Whether it would be no loss to forget the scope, as of the last update.
+    /// Whether it would be no loss to forget the scope, as of the last time that it was advanced.
     pub(super) fn is_idle(&self) -> bool {
         self.holders == 0
             && self.counters.iter().all(Counter::is_empty)

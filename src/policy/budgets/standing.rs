@@ -67,7 +67,7 @@ impl Budgets {
                 continue;
             };
             let plan = self.plans.get(scope.plan);
-            scope.update(plan, &self.present, &mut self.changes);
+            scope.advance(plan, &self.present, &mut self.changes);
             for (place, rule) in plan.rules.iter().enumerate() {
                 let fill = scope.fill(plan, place);
                 let eases_at = scope.counters[rule.window].eases_at(&self.present);
