@@ -12,6 +12,9 @@ use tollgate::llm::endpoint::{endpoint_of, mount_of};
 use tollgate::llm::request::peek;
 use tollgate::llm::splice::ask_for_usage;
 use tollgate::llm::wire::Endpoint;
+use tollgate::policy::priority::Pattern;
+use tollgate::policy::rates::{MAX_SUBJECTS, Rates};
+use tollgate::policy::rules::{Applied, BodyFacts, Holder, ModelFacts, Policy, PolicyFacts, check};
 use tollgate::policy::session::{BodySession, client_key, identify};
 use tollgate::policy::task::{TaskDetector, TaskRules};
 
@@ -187,4 +190,57 @@ fn main() {
     time("task, 32 KiB", long.len(), 500, || {
         detector.detect(black_box(long)).simple
     });
+
+    let policy = Policy {
+        requests_per_minute: Some(u64::MAX),
+        requests_per_hour: Some(u64::MAX),
+        models: Some(vec![Pattern::new("*haiku*"), Pattern::new("claude-opus-*")]),
+        tools: Some(
+            ["Bash", "Read", "web_*", "Tool*"]
+                .map(Pattern::new)
+                .to_vec(),
+        ),
+        ..Policy::default()
+    };
+    let applied =
+        [(Holder::Tier, "pro"), (Holder::Team, "research")].map(|(holder, name)| Applied {
+            holder,
+            name,
+            policy: &policy,
+        });
+    let read = peek(Endpoint::Messages, agent.as_bytes()).expect("an agent's body");
+    let facts = PolicyFacts {
+        depth: Some(1),
+        model: Some(ModelFacts {
+            name: Some("claude-opus-4-8"),
+            body: Some(BodyFacts {
+                prompt_tokens: Some(20_000),
+                output: None,
+                tools: &read.declared,
+                hidden_tools: false,
+                other_models: &[],
+            }),
+        }),
+    };
+    time("policy rules, tier and team, 24 tools", 0, 2_000, || {
+        check(black_box(&applied), black_box(&facts)).is_ok()
+    });
+    let mut rates = Rates::default();
+    let keys: Vec<String> = (0..MAX_SUBJECTS - 1).map(|n| format!("{n:016x}")).collect();
+    let mut now = 1_800_000_000_000;
+    for key in &keys {
+        rates.pass(&applied, Some(key), now).expect("no limit");
+    }
+    let mut keys = keys.iter().cycle();
+    time(
+        "policy rates, tier and team, 100,000 subjects",
+        0,
+        5_000,
+        || {
+            now += 1;
+            rates
+                .pass(&applied, keys.next().map(String::as_str), now)
+                .is_ok()
+        },
+    );
 }

@@ -2,7 +2,7 @@
 //! functions in `policy` and `llm`.
 //!
 //! ```text
-//! parse → identify → classify → police → admit → route → send → stream back, meter, record
+//! parse → identify → classify → admit → route → send → stream back, meter, record
 //! ```
 //!
 //! The future of [`handle`] is dropped when the client hangs up, at any await. So whatever a step takes is held by a

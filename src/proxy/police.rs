@@ -1,4 +1,4 @@
-//! Between classification and admission: what the caller's tier, team and key allow at all. The rules are
+//! The first part of admission: what the caller's tier, team and key allow at all. The rules are
 //! `policy::rules`', the rates `policy::rates`'; this step hands them the request.
 //!
 //! Rules are checked before rates, so that a request which is forbidden anyway does not count as one.

@@ -242,7 +242,7 @@ mod tests {
         ] {
             assert!(!odd(line), "{line}");
         }
-        let with = |middle: &[u8]| [&form(&[model.clone()])[..], middle].concat();
+        let with = |middle: &[u8]| [&form(std::slice::from_ref(&model))[..], middle].concat();
         assert!(plain(&with(b"")));
         assert!(!plain(&with(&form(&[part(
             "prompt",
