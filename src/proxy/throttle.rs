@@ -67,10 +67,11 @@ impl Reservation {
     /// A hard budget has no room for more: the request must end.
     pub(super) fn grow(&mut self, ask: &Ask) -> Result<(), Outgrown> {
         match &mut self.held {
-            Some(held) => self
-                .gate
-                .throttle
-                .with(&self.gate, |budgets| budgets.grow(held, ask)),
+            Some(held) => {
+                let now_ms = self.gate.clock.unix_ms();
+                let throttle = &self.gate.throttle;
+                throttle.with(&self.gate, |budgets| budgets.grow(held, ask, now_ms))
+            }
             None => Ok(()),
         }
     }
