@@ -194,7 +194,19 @@ fn shown(answer: &Answer, in_stream: &[u8]) -> Value {
 fn every_ending_reads_as_the_fixture_says_for_every_client() {
     let mut all = Map::new();
     for (ending, refusal) in refusals() {
+        // All forms of the two endings that programs treat apart; of the others one in each wire format.
+        let every = matches!(ending, "transient" | "final");
+        let few = [
+            "anthropic_sdk",
+            "openai_sdk_chat",
+            "codex",
+            "google_genai",
+            "ollama",
+        ];
         for (name, to) in audiences() {
+            if !every && !few.contains(&name) {
+                continue;
+            }
             let shown = shown(&refusal.answer(&to, id()), &refusal.in_stream(&to, id()));
             all.insert(format!("{ending} {name}"), shown);
         }
