@@ -1,4 +1,5 @@
-//! What the ledger costs: a request's two writes, taking a million of them over, memory, disk, and the time to open.
+//! What the ledger costs: a request's two writes, taking a million of them over, memory, disk, the time to open, and the
+//! time to read a day's requests back at a start (in a process of its own, so that the memory is its own).
 //!
 //! `cargo bench --bench ledger [-- RECORDS]`. Figures are of this machine; the disk's fsync decides the checkpoints.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -10,7 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tollgate::config::settings::LedgerSettings;
 use tollgate::llm::usage::{Provenance, Usage};
+use tollgate::policy::budget::Amounts;
+use tollgate::store::event::{Event, EventKind};
 use tollgate::store::query::Query;
+use tollgate::store::recall::{Past, Recall};
 use tollgate::store::record::{CostSource, Outcome, Record};
 use tollgate::store::{Ledger, WallClock};
 use tollgate::units::{Cost, RequestId};
@@ -75,18 +79,57 @@ fn bytes_below(dir: &Path) -> u64 {
         .sum()
 }
 
-fn main() {
-    let total = std::env::args().filter_map(|word| word.parse().ok()).next();
-    let total: u64 = total.unwrap_or(1_000_000);
-    let folder = tempfile::tempdir_in(".").expect("a temporary folder");
-    let settings = LedgerSettings {
-        dir: folder.path().join("ledger"),
+fn settings(dir: &Path) -> LedgerSettings {
+    LedgerSettings {
+        dir: dir.to_path_buf(),
         sync_interval: Duration::from_millis(100),
         keep_records: Duration::from_secs(30 * 86_400),
         keep_sums: Duration::from_secs(400 * 86_400),
         max_bytes: 4 << 30,
         pass_on_failure: false,
-    };
+    }
+}
+
+/// Tells the bench's own child process which ledger to read back.
+const RECALL: &str = "TOLLGATE_BENCH_RECALL";
+
+/// Reads back what a start would, and adds it up as budgets do.
+fn read_back(dir: &Path) {
+    let opened = Ledger::open(&settings(dir), Arc::new(unix_ms));
+    let (ledger, _) = opened.expect("its own ledger");
+    for (name, single_since_unix_ms) in [("sums", u64::MAX), ("records", 0)] {
+        let recall = Recall {
+            since_unix_ms: 0,
+            single_since_unix_ms,
+        };
+        let mut total = Amounts::default();
+        let started = Instant::now();
+        let recalled = ledger.recall(recall, &mut |past| match past {
+            Past::Hour(group, sum) => total.add(&sum.charges(group)),
+            Past::Request(request) => total.add(&request.charges()),
+        });
+        let spent = started.elapsed().as_secs_f64();
+        let recalled = recalled.expect("the store works");
+        let count = recalled.requests.max(recalled.sums);
+        println!(
+            "{:26}{spent:8.3} s for {count} ({} requests, {:.3} s per million), peak {:.1} MiB",
+            format!("read back, {name}"),
+            total.requests,
+            spent * 1e6 / count as f64,
+            memory("VmHWM"),
+        );
+    }
+    ledger.shutdown(Duration::from_secs(120));
+}
+
+fn main() {
+    if let Some(dir) = std::env::var_os(RECALL) {
+        return read_back(Path::new(&dir));
+    }
+    let total = std::env::args().filter_map(|word| word.parse().ok()).next();
+    let total: u64 = total.unwrap_or(1_000_000);
+    let folder = tempfile::tempdir_in(".").expect("a temporary folder");
+    let settings = settings(&folder.path().join("ledger"));
     let clock: WallClock = Arc::new(unix_ms);
     let patience = Duration::from_secs(120);
     println!("resident before           {:8.1} MiB", memory("VmRSS"));
@@ -116,6 +159,23 @@ fn main() {
         spent.as_nanos() as f64 / first as f64
     );
 
+    let mut refusals = Duration::ZERO;
+    for number in 0..first {
+        let mut entry = ledger.entry_unopened(record(total + number));
+        entry.outcome = Outcome::Refused;
+        let mut event = Event::new(EventKind::Refused, unix_ms());
+        event.session = Some(entry.session.clone());
+        event.rule = Some("session-tokens-hour".to_owned());
+        event.limit = Some(100_000);
+        let started = Instant::now();
+        entry.close_with(&[event]);
+        refusals += started.elapsed();
+    }
+    println!(
+        "refusal with its event    {:8.0} ns",
+        refusals.as_nanos() as f64 / first as f64
+    );
+
     let started = Instant::now();
     for number in first..total {
         book(&ledger, number);
@@ -129,7 +189,7 @@ fn main() {
     let report = ledger
         .report_blocking(Query::default())
         .expect("the store works");
-    assert_eq!(report.total.requests, total);
+    assert_eq!(report.total.requests, total + first);
     let rate = (total - first) as f64 / started.elapsed().as_secs_f64();
     println!("booked and imported       {rate:8.0} records/s");
     println!(
@@ -167,11 +227,17 @@ fn main() {
         let report = ledger
             .report_blocking(Query::default())
             .expect("the store works");
-        assert_eq!(report.total.requests, total);
+        assert_eq!(report.total.requests, total + first);
         println!(
             "report                    {:8.1} ms",
             started.elapsed().as_secs_f64() * 1e3
         );
         ledger.shutdown(patience);
     }
+
+    let program = std::env::current_exe().expect("this program");
+    let child = std::process::Command::new(program)
+        .env(RECALL, &settings.dir)
+        .status();
+    assert!(child.expect("it starts").success());
 }

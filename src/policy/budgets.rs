@@ -24,7 +24,7 @@ pub use self::standing::{Filter, Standing};
 
 use self::live::{Live, Place};
 use self::plan::{PlanId, Plans};
-use self::scope::{Fill, Scope};
+use self::scope::Scope;
 use super::budget::{Amounts, Budget, ScopeKey, ScopeKind, Scopes};
 use super::calendar::Calendar;
 use super::throttle::{Level, Thresholds};
@@ -126,6 +126,8 @@ struct Found<'a> {
     name: &'a str,
     plan: PlanId,
     place: Option<Place>,
+    /// Whether one of its budgets stands in the way.
+    objects: bool,
 }
 
 impl Budgets {
@@ -177,14 +179,9 @@ impl Budgets {
     ) -> Result<Admitted, Denied> {
         self.tick(now_ms);
         let ask = ask.bounded();
-        let found = self.find(scopes);
-        let (level, passes) = self.check(&found, &ask, priority);
-        let denied = if passes {
-            None
-        } else {
-            self.denied(&found, &ask, priority, level, now_ms)
-        };
-        let outcome = match denied {
+        let mut found = self.find(scopes);
+        let level = self.check(&mut found, &ask, priority);
+        let outcome = match self.denied(&found, &ask, priority, level, now_ms) {
             Some(denied) => Err(denied),
             None => {
                 let held = self.reserve(&found, ask);
@@ -223,11 +220,9 @@ impl Budgets {
             };
             let plan = self.plans.get(scope.plan);
             scope.advance(plan, &self.present, &mut self.changes);
-            plan.rules.iter().enumerate().all(|(place, rule)| {
+            plan.rules.iter().zip(&scope.fills).all(|(rule, fill)| {
                 let more = rule.asked(&grown) - rule.asked(&held.ask);
-                more == 0
-                    || !rule.budget.hard
-                    || scope.fill(plan, place).filled().saturating_add(more) <= rule.limit
+                more == 0 || !rule.budget.hard || fill.filled().saturating_add(more) <= rule.limit
             })
         });
         if !fits {
@@ -254,7 +249,7 @@ impl Budgets {
                 let plan = self.plans.get(scope.plan);
                 scope.advance(plan, &self.present, &mut self.changes);
                 scope.release(plan, &held.ask);
-                scope.book(self.present.now_ms, &used, &self.present);
+                scope.book(plan, self.present.now_ms, &used, &self.present);
                 scope.follow(plan, &self.present, &mut self.changes);
             }
         }
@@ -273,7 +268,7 @@ impl Budgets {
             if let Some(scope) = self.live.get_mut(place) {
                 let plan = self.plans.get(scope.plan);
                 scope.advance(plan, &self.present, &mut self.changes);
-                scope.book(at_ms, &used, &self.present);
+                scope.book(plan, at_ms, &used, &self.present);
                 scope.follow(plan, &self.present, &mut self.changes);
             }
         }
@@ -304,17 +299,16 @@ impl Budgets {
         let Some(id) = self.plans.of(key.kind, &key.name) else {
             return Ok(());
         };
-        if self.live.find(&self.plans, key.kind, &key.name).is_some() {
+        if self.place_of(key.kind, &key.name).is_some() {
             return Ok(());
         }
-        let plan = self.plans.get(id);
-        let mut scope = match bytes {
-            Some(bytes) => put_away::decode(key, id, plan, bytes)?,
-            None => Scope::new(key.kind, key.name.as_str().into(), id, plan),
+        let place = match bytes {
+            Some(bytes) => self.bring_back(key, id, bytes)?,
+            None => self.make_live((key.kind, &key.name), id),
         };
-        scope.recent = true;
-        scope.advance(plan, &self.present, &mut self.changes);
-        self.live.insert(scope);
+        if let Some(scope) = self.live.get_mut(place) {
+            scope.recent = true;
+        }
         Ok(())
     }
 
@@ -361,7 +355,7 @@ impl Budgets {
             if !self.plans.use_kind(kind) {
                 return None;
             }
-            let place = self.live.find(&self.plans, kind, name);
+            let place = self.place_of(kind, name);
             let plan = match place.and_then(|place| self.live.get(place)) {
                 Some(scope) => scope.plan,
                 None => self.plans.of(kind, name)?,
@@ -371,19 +365,31 @@ impl Budgets {
                 name,
                 plan,
                 place,
+                objects: false,
             })
         })
     }
 
-    /// The request's level, and whether nothing stands in its way.
-    fn check(
-        &mut self,
-        found: &[Option<Found<'_>>],
-        ask: &Ask,
-        priority: Priority,
-    ) -> (Level, bool) {
-        let (mut highest, mut passes) = (Level::None, true);
-        for found in found.iter().flatten() {
+    /// Where a scope is. One that was put away, but not yet taken by the caller, comes back.
+    fn place_of(&mut self, kind: ScopeKind, name: &str) -> Option<Place> {
+        let place = self.live.find(kind, name);
+        if place.is_some() || self.live.leaving.is_empty() {
+            return place;
+        }
+        let key = ScopeKey {
+            kind,
+            name: name.to_owned(),
+        };
+        let bytes = self.live.leaving.remove(&key)?;
+        let id = self.plans.of(kind, name)?;
+        let place = self.bring_back(&key, id, &bytes);
+        Some(place.expect("this process wrote these bytes for this scope"))
+    }
+
+    /// The request's level. Marks the scopes that stand in its way.
+    fn check(&mut self, found: &mut [Option<Found<'_>>], ask: &Ask, priority: Priority) -> Level {
+        let mut highest = Level::None;
+        for found in found.iter_mut().flatten() {
             let plan = self.plans.get(found.plan);
             let mut scope = found.place.and_then(|place| self.live.get_mut(place));
             if let Some(scope) = &mut scope {
@@ -393,15 +399,14 @@ impl Budgets {
             for (place, rule) in plan.rules.iter().enumerate() {
                 let asked = rule.asked(ask);
                 if asked > 0 {
-                    let fill = scope
-                        .as_ref()
-                        .map_or(Fill::default(), |scope| scope.fill(plan, place));
+                    let fill = scope.as_ref().map(|scope| scope.fills[place]);
+                    let fill = fill.unwrap_or_default();
                     highest = highest.max(fill.level);
-                    passes &= rule.objection(&fill, asked, priority).is_none();
+                    found.objects |= rule.objection(&fill, asked, priority).is_some();
                 }
             }
         }
-        (highest, passes)
+        highest
     }
 
     /// Takes what was checked, or what passes unchecked.
@@ -421,6 +426,20 @@ impl Budgets {
         Held { places, ask }
     }
 
+    /// Makes a scope live as it was when it was put away.
+    fn bring_back(
+        &mut self,
+        key: &ScopeKey,
+        id: PlanId,
+        bytes: &[u8],
+    ) -> Result<Place, Undecodable> {
+        let plan = self.plans.get(id);
+        let mut scope = put_away::decode(key, id, plan, bytes)?;
+        scope.recount(plan, &self.present, &mut self.changes);
+        Ok(self.live.insert(scope))
+    }
+
+    /// Makes a scope live of which nothing is known.
     fn make_live(&mut self, (kind, name): (ScopeKind, &str), id: PlanId) -> Place {
         let scope = Scope::new(kind, name.into(), id, self.plans.get(id));
         self.live.insert(scope)

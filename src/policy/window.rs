@@ -37,72 +37,65 @@ pub struct Present {
 pub enum Counter {
     /// In the last minute, hour or day.
     Rolling(Rolling),
-    /// In the calendar month.
-    Monthly(Monthly),
+    /// In the calendar month: apart, because it is larger and seldom.
+    Monthly(Box<Monthly>),
 }
 
 impl Counter {
     /// Counts over a window; nothing was used yet.
-    pub const fn new(window: Window) -> Self {
+    pub fn new(window: Window) -> Self {
         match window.rolling_ms() {
-            Some(length_ms) => Self::Rolling(Rolling::new(length_ms / SLOTS)),
-            None => Self::Monthly(Monthly {
+            Some(length_ms) => Self::Rolling(Rolling {
+                slot_ms: length_ms / SLOTS,
+                slots: Vec::new(),
+            }),
+            None => Self::Monthly(Box::new(Monthly {
                 begins_ms: 0,
                 total: NOTHING,
-            }),
+            })),
         }
     }
 
-    /// Forgets what lies wholly outside the window now; whether it may have been something.
-    pub fn advance(&mut self, present: &Present) -> bool {
+    /// Forgets what lies wholly outside the window now.
+    pub fn advance(&mut self, present: &Present) {
         match self {
             Self::Rolling(rolling) => rolling.advance(present.now_ms),
             Self::Monthly(monthly) => monthly.advance(present.month),
         }
     }
 
-    /// Adds what was used at an instant, which is not after the present, to which the counter was advanced. Usage that has
-    /// already left the window is not counted.
-    pub fn add(&mut self, at_ms: u64, used: &Amounts, present: &Present) {
-        if *used == NOTHING {
-            return;
-        }
+    /// Adds what was used at an instant, which is not after the present; `false` if that has already left the window.
+    pub fn add(&mut self, at_ms: u64, used: &Amounts, present: &Present) -> bool {
         match self {
             Self::Rolling(rolling) => rolling.add(at_ms, used, present.now_ms),
-            Self::Monthly(monthly) if at_ms >= monthly.begins_ms => monthly.total.add(used),
-            Self::Monthly(_) => {}
+            Self::Monthly(monthly) => monthly.add(at_ms, used, present.month),
         }
     }
 
-    /// What was used in the window, as of the last time it was advanced.
-    pub const fn total(&self) -> &Amounts {
+    /// The measured sum of what is left in the window, as of the last time it was advanced.
+    pub fn sum(&self, measure: impl Fn(&Amounts) -> i128) -> i128 {
         match self {
-            Self::Rolling(rolling) => &rolling.total,
-            Self::Monthly(monthly) => &monthly.total,
-        }
-    }
-
-    /// Whether nothing is left in the window.
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Rolling(rolling) => rolling.slots.is_empty(),
-            Self::Monthly(monthly) => monthly.total == NOTHING,
+            Self::Rolling(rolling) => {
+                let slots = rolling.slots.iter().map(|slot| measure(&slot.amounts()));
+                slots.fold(0, i128::saturating_add)
+            }
+            Self::Monthly(monthly) => measure(&monthly.total),
         }
     }
 
     /// When something leaves the window for the first time (Unix milliseconds); `None` if nothing is left in it.
     pub fn eases_at(&self, present: &Present) -> Option<u64> {
-        if self.is_empty() {
-            return None;
+        match self {
+            Self::Rolling(rolling) => {
+                let oldest = rolling.slots.first()?;
+                Some(rolling.leaves_at(oldest.number))
+            }
+            Self::Monthly(monthly) => (monthly.total != NOTHING).then_some(present.month.ends_ms),
         }
-        Some(match self {
-            Self::Rolling(rolling) => rolling.eases_at_ms,
-            Self::Monthly(_) => present.month.ends_ms,
-        })
     }
 
-    /// The first instant (Unix milliseconds) at which the measured share of what was used is at most `most`, if nothing is
-    /// added: the present if it is already. `None` if `most` is negative.
+    /// The first instant (Unix milliseconds) at which the measured sum is at most `most`, if nothing is added: the present
+    /// if it is already. `None` if `most` is negative.
     pub fn falls_to(
         &self,
         most: i128,
@@ -125,7 +118,7 @@ impl Counter {
     pub const fn heap_bytes(&self) -> usize {
         match self {
             Self::Rolling(rolling) => rolling.slots.capacity() * size_of::<Slot>(),
-            Self::Monthly(_) => 0,
+            Self::Monthly(_) => size_of::<Monthly>(),
         }
     }
 }
@@ -135,46 +128,24 @@ impl Counter {
 pub struct Rolling {
     /// Length of a sixtieth, in milliseconds.
     slot_ms: u64,
-    /// When the oldest slot leaves; the largest number if there is none. It spares a look at the slots.
-    eases_at_ms: u64,
     /// The sixtieths in which something was used, oldest first.
     slots: Vec<Slot>,
-    /// Their sum, made anew whenever one leaves, so that a sum that has reached its largest value comes down right.
-    total: Amounts,
 }
 
 impl Rolling {
-    const fn new(slot_ms: u64) -> Self {
-        Self {
-            slot_ms,
-            eases_at_ms: u64::MAX,
-            slots: Vec::new(),
-            total: NOTHING,
-        }
-    }
-
-    fn advance(&mut self, now_ms: u64) -> bool {
-        if now_ms < self.eases_at_ms {
-            return false;
-        }
+    fn advance(&mut self, now_ms: u64) {
         let left = |slot: &Slot| self.leaves_at(slot.number) <= now_ms;
         let gone = self.slots.partition_point(left);
         self.slots.drain(..gone);
         if self.slots.is_empty() {
             self.slots = Vec::new();
         }
-        self.total = NOTHING;
-        for slot in &self.slots {
-            self.total.add(&slot.amounts());
-        }
-        self.eases_at_ms = self.oldest_leaves_at();
-        true
     }
 
-    fn add(&mut self, at_ms: u64, used: &Amounts, now_ms: u64) {
+    fn add(&mut self, at_ms: u64, used: &Amounts, now_ms: u64) -> bool {
         let number = u32::try_from(at_ms / self.slot_ms).unwrap_or(u32::MAX);
         if self.leaves_at(number) <= now_ms {
-            return;
+            return false;
         }
         // The newest slot is nearly always the right one, or the one before it.
         let place = self.slots.iter().rposition(|slot| slot.number <= number);
@@ -187,15 +158,9 @@ impl Rolling {
                 }
                 let place = place.map_or(0, |place| place + 1);
                 self.slots.insert(place, Slot::new(number, used));
-                self.eases_at_ms = self.oldest_leaves_at();
             }
         }
-        self.total.add(used);
-    }
-
-    fn oldest_leaves_at(&self) -> u64 {
-        let oldest = self.slots.first();
-        oldest.map_or(u64::MAX, |slot| self.leaves_at(slot.number))
+        true
     }
 
     /// When all of a slot lies outside the window: a window after the slot's end.
@@ -205,10 +170,10 @@ impl Rolling {
 
     /// The newest slot that has to leave before the measured rest is at most `most`; `None` if it is already.
     fn last_to_leave(&self, most: i128, measure: impl Fn(&Amounts) -> i128) -> Option<u32> {
-        let mut newer = NOTHING;
+        let mut newer: i128 = 0;
         let slot = self.slots.iter().rev().find(|slot| {
-            newer.add(&slot.amounts());
-            measure(&newer) > most
+            newer = newer.saturating_add(measure(&slot.amounts()));
+            newer > most
         })?;
         Some(slot.number)
     }
@@ -221,19 +186,14 @@ impl Rolling {
     /// Puts back slots that were put away; `false`, and nothing is changed, unless they rise.
     #[must_use]
     pub fn refill(&mut self, slots: &[(u32, Amounts)]) -> bool {
-        if !slots.is_sorted_by(|(older, _), (newer, _)| older < newer) {
-            return false;
+        let rise = slots.is_sorted_by(|(older, _), (newer, _)| older < newer);
+        if rise {
+            let slots = slots.iter();
+            self.slots = slots
+                .map(|(number, used)| Slot::new(*number, used))
+                .collect();
         }
-        self.slots = slots
-            .iter()
-            .map(|(number, used)| Slot::new(*number, used))
-            .collect();
-        self.total = NOTHING;
-        for (_, used) in slots {
-            self.total.add(used);
-        }
-        self.eases_at_ms = self.oldest_leaves_at();
-        true
+        rise
     }
 }
 
@@ -247,13 +207,20 @@ pub struct Monthly {
 }
 
 impl Monthly {
-    const fn advance(&mut self, month: Month) -> bool {
-        let ended = self.begins_ms != month.begins_ms;
-        if ended {
+    const fn advance(&mut self, month: Month) {
+        if self.begins_ms != month.begins_ms {
             self.begins_ms = month.begins_ms;
             self.total = NOTHING;
         }
-        ended
+    }
+
+    fn add(&mut self, at_ms: u64, used: &Amounts, month: Month) -> bool {
+        self.advance(month);
+        let counts = at_ms >= self.begins_ms;
+        if counts {
+            self.total.add(used);
+        }
+        counts
     }
 }
 
@@ -330,19 +297,15 @@ mod tests {
         i128::from(used.fresh_tokens)
     }
 
-    fn add(counter: &mut Counter, at_ms: u64, used: &Amounts, present: &Present) {
-        counter.advance(present);
-        counter.add(at_ms, used, present);
-    }
-
-    fn seen(counter: &mut Counter, now_ms: u64) -> u64 {
+    fn seen(counter: &mut Counter, now_ms: u64) -> i128 {
         counter.advance(&at(now_ms));
-        counter.total().fresh_tokens
+        counter.sum(measured)
     }
 
     #[test]
-    fn a_slot_is_forty_bytes() {
+    fn what_there_is_many_of_is_small() {
         assert_eq!(size_of::<Slot>(), 40);
+        assert_eq!(size_of::<Counter>(), 32);
     }
 
     #[test]
@@ -352,13 +315,12 @@ mod tests {
             for offset in [0, 1, length / 120, length / 60 - 1] {
                 let mut counter = Counter::new(window);
                 let spent = START + offset;
-                add(&mut counter, spent, &tokens(7), &at(spent));
+                counter.add(spent, &tokens(7), &at(spent));
                 let leaves = counter.eases_at(&at(spent)).expect("something is in it");
                 assert!(leaves > spent + length, "{window:?}: never early");
                 assert!(leaves <= spent + length + length / 60, "{window:?}: late");
                 assert_eq!(seen(&mut counter, leaves - 1), 7);
                 assert_eq!(seen(&mut counter, leaves), 0);
-                assert!(counter.is_empty());
                 assert_eq!(counter.eases_at(&at(leaves)), None);
             }
         }
@@ -369,7 +331,7 @@ mod tests {
         let mut counter = Counter::new(Window::Hour);
         for (minute, amount) in [(0, 1), (1, 10), (1, 20), (30, 100)] {
             let now = START + minute * MINUTE;
-            add(&mut counter, now, &tokens(amount), &at(now));
+            counter.add(now, &tokens(amount), &at(now));
         }
         let now = START + 30 * MINUTE;
         let falls_to = |most| counter.falls_to(most, measured, &at(now));
@@ -389,65 +351,56 @@ mod tests {
         let mut counter = Counter::new(Window::Hour);
         let now = START + 40 * MINUTE;
         for (minute, amount) in [(20, 1), (10, 2), (30, 4), (20, 8)] {
-            add(
-                &mut counter,
-                START + minute * MINUTE,
-                &tokens(amount),
-                &at(now),
-            );
+            assert!(counter.add(START + minute * MINUTE, &tokens(amount), &at(now)));
         }
-        add(&mut counter, now - 62 * MINUTE, &tokens(1000), &at(now));
-        assert_eq!(counter.total().fresh_tokens, 15, "what has left is not new");
+        assert!(!counter.add(now - 62 * MINUTE, &tokens(1000), &at(now)));
+        assert_eq!(counter.sum(measured), 15, "what has left is not new");
         for (minute, expected) in [(70, 15), (71, 13), (81, 4), (91, 0)] {
             assert_eq!(seen(&mut counter, START + minute * MINUTE), expected);
         }
     }
 
     #[test]
-    fn a_sum_that_reached_its_largest_value_comes_down_right() {
+    fn tokens_that_reach_the_largest_number_stay_there() {
         let mut counter = Counter::new(Window::Minute);
-        add(&mut counter, START, &tokens(u64::MAX), &at(START));
+        for _ in 0..2 {
+            counter.add(START, &tokens(u64::MAX - 1), &at(START));
+        }
+        assert_eq!(seen(&mut counter, START), i128::from(u64::MAX));
         let now = START + 30_000;
-        add(&mut counter, now, &tokens(u64::MAX - 1), &at(now));
-        assert_eq!(counter.total().fresh_tokens, u64::MAX);
-        assert_eq!(seen(&mut counter, START + 61_000), u64::MAX - 1);
+        counter.add(now, &tokens(5), &at(now));
+        assert_eq!(seen(&mut counter, START + 61_000), 5);
     }
 
     #[test]
     fn a_month_counts_until_it_ends() {
         let mut counter = Counter::new(Window::Month);
-        add(&mut counter, START, &tokens(5), &at(START));
-        add(&mut counter, MONTH.begins_ms, &tokens(2), &at(START));
-        add(&mut counter, MONTH.begins_ms - 1, &tokens(100), &at(START));
-        assert_eq!(counter.total().fresh_tokens, 7);
+        counter.add(START, &tokens(5), &at(START));
+        counter.add(MONTH.begins_ms, &tokens(2), &at(START));
+        assert!(!counter.add(MONTH.begins_ms - 1, &tokens(100), &at(START)));
+        assert_eq!(counter.sum(measured), 7);
         assert_eq!(counter.eases_at(&at(START)), Some(MONTH.ends_ms));
         assert_eq!(counter.falls_to(7, measured, &at(START)), Some(START));
         assert_eq!(
             counter.falls_to(6, measured, &at(START)),
             Some(MONTH.ends_ms)
         );
-        counter.advance(&Present {
+        let next = Present {
             now_ms: MONTH.ends_ms,
             month: Month {
                 begins_ms: MONTH.ends_ms,
                 ends_ms: MONTH.ends_ms + HOUR,
             },
-        });
-        assert!(counter.is_empty());
-    }
-
-    #[test]
-    fn using_nothing_leaves_no_trace() {
-        let mut counter = Counter::new(Window::Day);
-        add(&mut counter, START, &NOTHING, &at(START));
-        assert!(counter.is_empty());
-        assert_eq!(counter.heap_bytes(), 0);
+        };
+        counter.advance(&next);
+        assert_eq!(counter.eases_at(&next), None);
+        assert_eq!(counter.sum(measured), 0);
     }
 
     #[test]
     fn the_end_of_time_is_no_error() {
         let mut counter = Counter::new(Window::Minute);
-        add(&mut counter, LAST_MS, &tokens(1), &at(LAST_MS));
+        counter.add(LAST_MS, &tokens(1), &at(LAST_MS));
         assert_eq!(seen(&mut counter, LAST_MS), 1);
     }
 }

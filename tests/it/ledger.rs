@@ -1,14 +1,18 @@
-//! The ledger with its threads, and `tollgate usage` on it.
+//! The ledger with its threads, and `tollgate usage` and `tollgate events` on it.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::commands::events::{self, EventsArgs};
 use tollgate::commands::format::{Format, FormatArgs};
 use tollgate::commands::usage::{self, UsageArgs};
 use tollgate::config::settings::LedgerSettings;
 use tollgate::llm::usage::Provenance;
+use tollgate::store::event::{Event, EventKind};
+use tollgate::store::event_query::{EventQuery, Events};
 use tollgate::store::query::{Dimension, Query};
+use tollgate::store::recall::{Past, Recall};
 use tollgate::store::record::{CostSource, Outcome, Record};
 use tollgate::store::{Ledger, OpenError, ReadError, WallClock};
 use tollgate::units::{Cost, RequestId};
@@ -55,6 +59,15 @@ pub(crate) fn book(ledger: &Ledger, number: u64) {
     entry.cost = Some(Cost::from_attos(i128::from(number)));
     entry.cost_source = CostSource::Table;
     entry.close();
+}
+
+/// An event that is known by a number.
+pub(crate) fn event(number: u64) -> Event {
+    let mut event = Event::new(EventKind::Refused, NOON);
+    event.session = Some("docs".to_owned());
+    event.request = Some(RequestId::new(NOON, 3, number));
+    event.actual_tokens = number;
+    event
 }
 
 #[tokio::test]
@@ -180,4 +193,167 @@ fn usage_asks_the_running_proxy() {
     let line = proxy.join().expect("no panic");
     assert!(line.starts_with("GET /api/v1/usage?by=model&"), "{line}");
     assert!(line.contains("session=docs"), "{line}");
+}
+
+#[tokio::test]
+async fn events_are_read_back_with_what_was_written_just_before_and_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = settings(folder.path(), Duration::from_millis(100));
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("a new ledger");
+    let numbers = async |ledger: &Ledger| {
+        let events = ledger.events(EventQuery::default()).await;
+        let events = events.expect("readable").into_iter();
+        events.map(|event| event.actual_tokens).collect::<Vec<_>>()
+    };
+    ledger.event(&event(1));
+    let mut entry = ledger.entry_unopened(record(7));
+    entry.outcome = Outcome::Refused;
+    entry.close_with(&[event(2), event(3)]);
+    // It is closed: neither it nor its events are written again.
+    entry.close_with(&[event(4)]);
+    drop(entry);
+    assert_eq!(numbers(&ledger).await, [3, 2, 1]);
+    let found = ledger.find(RequestId::new(NOON, 3, 7)).await;
+    let found = found.expect("readable").expect("there");
+    assert_eq!(found.outcome, Outcome::Refused);
+    assert!(ledger.shutdown(PATIENCE));
+    drop(ledger);
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("its own ledger");
+    assert_eq!(numbers(&ledger).await, [3, 2, 1]);
+    ledger.shutdown(PATIENCE);
+}
+
+#[test]
+fn everything_booked_before_a_start_is_read_back_once_whatever_the_process_left_where() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = settings(folder.path(), Duration::from_millis(100));
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("a new ledger");
+    (1..=300).for_each(|number| book(&ledger, number));
+    assert!(ledger.shutdown(PATIENCE));
+    // These stay in the journal, as the threads have ended.
+    (301..=400).for_each(|number| book(&ledger, number));
+    std::mem::forget(ledger.begin(record(401)).expect("the disk has room"));
+    drop(ledger);
+    let (ledger, opened) = Ledger::open(&settings, clock()).expect("its own ledger");
+    assert_eq!((opened.recovered, opened.interrupted), (100, 1));
+    assert_eq!(opened.newest_unix_ms, NOON);
+    let expected = (1..=400).sum::<u64>() + 1000;
+    for single_since_unix_ms in [0, u64::MAX] {
+        let recall = Recall {
+            since_unix_ms: 0,
+            single_since_unix_ms,
+        };
+        let (mut singles, mut tokens, mut requests) = (0, 0, 0);
+        let recalled = ledger.recall(recall, &mut |past| {
+            let charges = match past {
+                Past::Request(request) => {
+                    singles += 1;
+                    assert_eq!((request.session, request.model), ("docs", Some("gpt-5")));
+                    request.charges()
+                }
+                Past::Hour(group, sum) => sum.charges(group),
+            };
+            tokens += charges.fresh_tokens;
+            requests += charges.requests;
+        });
+        let recalled = recalled.expect("readable");
+        assert_eq!((requests, tokens), (401, expected));
+        let all_single = single_since_unix_ms == 0;
+        assert_eq!(recalled.requests, if all_single { 401 } else { 0 });
+        assert_eq!(recalled.requests, singles);
+        assert_eq!(recalled.sums == 0, all_single);
+    }
+    ledger.shutdown(PATIENCE);
+    let recall = Recall {
+        since_unix_ms: 0,
+        single_since_unix_ms: 0,
+    };
+    let closed = ledger.recall(recall, &mut |_| {});
+    assert!(matches!(closed, Err(ReadError::Closed)));
+}
+
+#[tokio::test]
+async fn what_is_put_away_is_seen_by_the_next_fetch_and_comes_back_when_the_ledger_is_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = settings(folder.path(), Duration::from_millis(100));
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("a new ledger");
+    let name = |number: u64| format!("session {number}").into_bytes();
+    for number in 0..500 {
+        let counters = vec![(name(number), vec![number as u8; 700])];
+        ledger.put_away(counters).expect("there is room");
+        let fetched = ledger.fetch_away(vec![name(number), name(number + 1)]);
+        let fetched = fetched.await.expect("it works");
+        assert_eq!(fetched, [Some(vec![number as u8; 700]), None]);
+    }
+    // More than may wait in memory, faster than the store takes it: some comes back, and nothing else is missing.
+    let mut back = 0;
+    for number in 0..100 {
+        let counters: Vec<_> = (0..100)
+            .map(|part| (name(number * 100 + part), vec![1; 5000]))
+            .collect();
+        back += usize::from(ledger.put_away(counters.clone()) == Err(counters));
+    }
+    assert!(back > 0, "50 MB do not fit");
+    assert!(back < 100, "some do");
+    let mut kept = 0;
+    for number in 0..100 {
+        let names = (0..100).map(|part| name(number * 100 + part)).collect();
+        let mut fetched = ledger.fetch_away(names).await.expect("it works");
+        fetched.retain(|found| found.as_ref().is_some_and(|bytes| bytes.len() == 5000));
+        assert!(fetched.is_empty() || fetched.len() == 100);
+        kept += usize::from(!fetched.is_empty());
+    }
+    assert_eq!(kept + back, 100);
+    assert!(ledger.shutdown(PATIENCE));
+    let counters = vec![(name(1), vec![1])];
+    assert_eq!(ledger.put_away(counters.clone()), Err(counters));
+}
+
+#[test]
+fn events_are_shown_from_a_ledger_that_no_process_holds_and_by_the_running_proxy() {
+    use std::io::{BufRead, BufReader, Write};
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings = settings(folder.path(), Duration::from_millis(100));
+    let args = EventsArgs {
+        since: Some("1h".to_owned()),
+        session: vec!["docs".to_owned()],
+        format: CSV,
+        ..EventsArgs::default()
+    };
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("a new ledger");
+    (1..=150).for_each(|number| ledger.event(&event(number)));
+    ledger.shutdown(PATIENCE);
+    drop(ledger);
+    let text = events::run(&args, &settings, clock()).expect("readable");
+    assert_eq!(text.lines().count(), 101, "a hundred, and the names");
+    let newest = text.lines().nth(1).expect("a line");
+    assert!(newest.contains(",refused,docs,"), "{newest}");
+    assert!(newest.contains(",150,"), "{newest}");
+
+    let (ledger, _) = Ledger::open(&settings, clock()).expect("its own ledger");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    ledger
+        .announce(listener.local_addr().expect("bound"))
+        .expect("writable");
+    let proxy = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut line = String::new();
+        let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+        reader.read_line(&mut line).expect("a request");
+        let query = line.split(['?', ' ']).nth(2).expect("a query string");
+        let query = EventQuery::from_query_string(query).expect("readable");
+        let events = ledger.events_blocking(query).expect("readable");
+        let body = serde_json::to_string(&Events { events }).expect("events are JSON");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        write!(stream, "{head}{body}").expect("the client waits");
+        ledger.shutdown(PATIENCE);
+        line
+    });
+    let asked = events::run(&args, &settings, clock()).expect("it answers");
+    assert_eq!(asked, text, "both give the same");
+    let line = proxy.join().expect("no panic");
+    assert!(
+        line.starts_with("GET /api/v1/events?limit=100&since="),
+        "{line}"
+    );
 }

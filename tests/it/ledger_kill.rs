@@ -1,19 +1,22 @@
-//! Promise 4 at the ledger: a process that is killed at any moment loses no request that it had closed.
+//! Promise 4 at the ledger: a process that is killed at any moment loses no request that it had closed, and no event that
+//! it had written.
 //!
 //! The test starts itself as a child that books requests and says so; it kills the child, opens the ledger, and
 //! compares. The child's segments are taken over and checkpointed meanwhile, because it asks for reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tollgate::store::Ledger;
+use tollgate::store::event_query::EventQuery;
 use tollgate::store::query::Query;
+use tollgate::store::recall::Recall;
 use tollgate::store::record::Outcome;
 
-use super::ledger::{book, clock, record, settings};
+use super::ledger::{book, clock, event, record, settings};
 
 const DIR: &str = "TOLLGATE_TEST_KILL_DIR";
 const FIRST: &str = "TOLLGATE_TEST_KILL_FIRST";
@@ -36,9 +39,20 @@ fn child() {
             let entry = ledger.begin(record(number)).expect("the disk has room");
             running.push(entry);
             writeln!(out, "open {number}").expect("the parent reads");
+        } else if number % 10 == 5 {
+            // Refused as it arrives: record and event in one write.
+            let mut entry = ledger.entry_unopened(record(number));
+            entry.usage.input = 0;
+            entry.outcome = Outcome::Refused;
+            entry.close_with(&[event(number)]);
+            writeln!(out, "refused {number}").expect("the parent reads");
         } else {
             book(&ledger, number);
             writeln!(out, "closed {number}").expect("the parent reads");
+            if number % 10 == 7 {
+                ledger.event(&event(number));
+                writeln!(out, "event {number}").expect("the parent reads");
+            }
         }
         if number % 25 == 0 {
             // Takes over what there is; every sixteenth time that makes a checkpoint due.
@@ -47,10 +61,11 @@ fn child() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_loses_no_closed_request_and_its_open_ones_are_found_as_interrupted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut expected = BTreeMap::new();
+    let mut events = BTreeSet::new();
     let mut first = 1;
     for round in 0_u64..8 {
         let mut child = Command::new(std::env::current_exe().expect("this test's binary"))
@@ -75,6 +90,14 @@ async fn a_killed_process_loses_no_closed_request_and_its_open_ones_are_found_as
             let ended = match state {
                 "open" => (Outcome::Interrupted, 1000),
                 "closed" => (Outcome::Complete, number),
+                "refused" => {
+                    events.insert(number);
+                    (Outcome::Refused, 0)
+                }
+                "event" => {
+                    events.insert(number);
+                    return;
+                }
                 // The test harness has its say, too.
                 _ => return,
             };
@@ -121,6 +144,36 @@ async fn a_killed_process_loses_no_closed_request_and_its_open_ones_are_found_as
             found.insert(last + 1, untold);
         }
         assert_eq!(found, expected, "round {round}");
+        let query = EventQuery {
+            limit: usize::MAX,
+            ..EventQuery::default()
+        };
+        let kept = ledger.events(query).await.expect("readable");
+        let mut numbers: BTreeSet<_> = kept.iter().map(|event| event.actual_tokens).collect();
+        assert_eq!(numbers.len(), kept.len(), "no event is there twice");
+        // As above: the event that it was about to tell of.
+        let untold = numbers.iter().filter(|number| **number >= last).copied();
+        events.extend(untold.collect::<Vec<_>>());
+        numbers.retain(|number| !events.contains(number));
+        assert!(
+            numbers.is_empty(),
+            "round {round}: {numbers:?} never happened"
+        );
+        assert_eq!(
+            kept.len(),
+            events.len(),
+            "round {round}: every event is there"
+        );
+        let recall = Recall {
+            since_unix_ms: 0,
+            single_since_unix_ms: 0,
+        };
+        let read_back = tokio::task::block_in_place(|| ledger.recall(recall, &mut |_| {}));
+        assert_eq!(
+            read_back.expect("readable").requests,
+            expected.len() as u64,
+            "round {round}: every request is read back"
+        );
         let report = ledger.report(Query::default()).await.expect("readable");
         let input = expected.values().map(|(_, input)| input).sum::<u64>();
         assert_eq!(

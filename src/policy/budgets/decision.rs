@@ -120,7 +120,6 @@ impl Obstacle<'_> {
 
 impl Budgets {
     /// Says which budget decides that a request does not pass, and when it would. `None` if nothing stands in its way.
-    #[cold]
     pub(super) fn denied(
         &self,
         found: &[Option<Found<'_>>],
@@ -133,12 +132,12 @@ impl Budgets {
         let mut verdict = Verdict::Pass;
         // When it would pass if there were no reservations; the largest number for never.
         let mut unreserved_at_ms = 0;
-        for found in found.iter().flatten() {
+        for found in found.iter().flatten().filter(|found| found.objects) {
             let plan = self.plans.get(found.plan);
             let scope = found.place.and_then(|place| self.live.get(place));
             for (place, rule) in plan.rules.iter().enumerate() {
                 let asked = rule.asked(ask);
-                let fill = scope.map_or(Fill::default(), |scope| scope.fill(plan, place));
+                let fill = scope.map(|scope| scope.fills[place]).unwrap_or_default();
                 let objection = (asked > 0)
                     .then(|| rule.objection(&fill, asked, priority))
                     .flatten();
@@ -148,15 +147,20 @@ impl Budgets {
                     counter.falls_to(most, |used| rule.share_of(used), &self.present)
                 };
                 verdict = verdict.max(objection.verdict);
-                let unreserved = falls_to(objection.passes_at).unwrap_or(u64::MAX);
-                unreserved_at_ms = unreserved.max(unreserved_at_ms);
+                let passes_at_ms = falls_to(objection.passes_at.saturating_sub(fill.reserved));
+                let unreserved = if fill.reserved == 0 {
+                    passes_at_ms
+                } else {
+                    falls_to(objection.passes_at)
+                };
+                unreserved_at_ms = unreserved_at_ms.max(unreserved.unwrap_or(u64::MAX));
                 let obstacle = Obstacle {
                     found,
                     rule,
                     fill,
                     asked,
                     why: objection.why,
-                    passes_at_ms: falls_to(objection.passes_at.saturating_sub(fill.reserved)),
+                    passes_at_ms,
                 };
                 if decides
                     .as_ref()

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::plan::Plans;
 use super::put_away;
 use super::scope::Scope;
 use crate::policy::budget::{ScopeKey, ScopeKind};
@@ -30,21 +29,9 @@ impl Live {
         self.scopes.len() - self.free.len()
     }
 
-    /// Finds a scope. One that was put away, but not yet fetched by the caller, comes back.
-    pub(super) fn find(&mut self, plans: &Plans, kind: ScopeKind, name: &str) -> Option<Place> {
-        let place = self.index[kind as usize].get(name).copied();
-        if place.is_some() || self.leaving.is_empty() {
-            return place;
-        }
-        let key = ScopeKey {
-            kind,
-            name: name.to_owned(),
-        };
-        let bytes = self.leaving.remove(&key)?;
-        let id = plans.of(kind, name)?;
-        let scope = put_away::decode(&key, id, plans.get(id), &bytes)
-            .expect("these bytes were written by this process for this scope");
-        Some(self.insert(scope))
+    /// Finds a scope.
+    pub(super) fn find(&self, kind: ScopeKind, name: &str) -> Option<Place> {
+        self.index[kind as usize].get(name).copied()
     }
 
     /// Takes a scope in that is not here yet.

@@ -41,7 +41,7 @@ pub(super) fn encode(scope: &Scope) -> Vec<u8> {
     };
     let put_away = PutAway {
         windows: scope.counters.iter().map(contents).collect(),
-        levels: scope.meters.iter().map(|meter| meter.level).collect(),
+        levels: scope.fills.iter().map(|fill| fill.level).collect(),
     };
     let mut bytes = minicbor::to_vec(put_away).expect("a vector takes everything");
     let checksum = checksum(&scope.key(), &bytes);
@@ -49,7 +49,7 @@ pub(super) fn encode(scope: &Scope) -> Vec<u8> {
     bytes
 }
 
-/// Reads back what [`encode`] wrote of the scope with this key.
+/// Reads back what [`encode`] wrote of the scope with this key; it has yet to be counted anew.
 ///
 /// # Errors
 /// [`Undecodable`] if it did not write these bytes, or wrote them for another scope or plan.
@@ -65,7 +65,7 @@ pub(super) fn decode(
     }
     let put_away: PutAway = minicbor::decode(content).map_err(|_| Undecodable)?;
     let mut scope = Scope::new(key.kind, key.name.as_str().into(), id, plan);
-    if put_away.windows.len() != scope.counters.len() || put_away.levels.len() != scope.meters.len()
+    if put_away.windows.len() != scope.counters.len() || put_away.levels.len() != scope.fills.len()
     {
         return Err(Undecodable);
     }
@@ -73,7 +73,7 @@ pub(super) fn decode(
         let fits = match (counter, contents) {
             (Counter::Rolling(rolling), Contents::Rolling(slots)) => rolling.refill(&slots),
             (Counter::Monthly(monthly), Contents::Monthly(begins_ms, total)) => {
-                *monthly = Monthly { begins_ms, total };
+                **monthly = Monthly { begins_ms, total };
                 true
             }
             (Counter::Rolling(_), Contents::Monthly(..))
@@ -83,8 +83,8 @@ pub(super) fn decode(
             return Err(Undecodable);
         }
     }
-    for (meter, level) in scope.meters.iter_mut().zip(put_away.levels) {
-        meter.level = level;
+    for (fill, level) in scope.fills.iter_mut().zip(put_away.levels) {
+        fill.level = level;
     }
     Ok(scope)
 }

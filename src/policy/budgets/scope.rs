@@ -1,5 +1,4 @@
-//! What is kept of one live scope: what was used in each of its windows, and of each of its budgets what running requests
-//! have reserved, and the level.
+//! What is kept of one live scope: what was used in each of its windows, and how full each of its budgets is.
 
 use std::sync::Arc;
 
@@ -21,24 +20,21 @@ pub(super) struct Scope {
     pub(super) holders: u32,
     /// Used since the hand last passed.
     pub(super) recent: bool,
+    /// When something leaves one of the windows for the first time (Unix milliseconds); the largest number if all are
+    /// empty. Until then nothing has to be counted anew.
+    eases_at_ms: u64,
     /// One for each window of the plan.
     pub(super) counters: Box<[Counter]>,
-    /// One for each budget of the plan.
-    pub(super) meters: Box<[Meter]>,
-}
-
-/// What is kept of a budget of a scope besides its window.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Meter {
-    /// By running requests, in the budget's unit.
-    pub(super) reserved: i128,
-    pub(super) level: Level,
+    /// How full each budget of the plan is.
+    pub(super) fills: Box<[Fill]>,
 }
 
 /// How full a budget is.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Fill {
+    /// Used in its window, in the budget's unit.
     pub(super) settled: i128,
+    /// By running requests, in the budget's unit.
     pub(super) reserved: i128,
     pub(super) level: Level,
 }
@@ -57,8 +53,9 @@ impl Scope {
             plan: id,
             holders: 0,
             recent: false,
+            eases_at_ms: u64::MAX,
             counters: plan.windows.iter().copied().map(Counter::new).collect(),
-            meters: vec![Meter::default(); plan.rules.len()].into(),
+            fills: vec![Fill::default(); plan.rules.len()].into(),
         }
     }
 
@@ -69,46 +66,52 @@ impl Scope {
         }
     }
 
-    /// How full the budget at a place of the plan is, as of the last time that it was advanced.
-    pub(super) fn fill(&self, plan: &Plan, place: usize) -> Fill {
-        let rule = &plan.rules[place];
-        let meter = &self.meters[place];
-        Fill {
-            settled: rule.share_of(self.counters[rule.window].total()),
-            reserved: meter.reserved,
-            level: meter.level,
-        }
-    }
-
     /// Forgets what has left the windows. To be called before anything is read or added.
     ///
     /// That this happens only when somebody looks changes nothing: between two looks a fill can only fall, and the level
     /// to which it falls does not depend on the way. But it must have fallen before something is added.
     pub(super) fn advance(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
-        let mut eased = false;
+        if self.eases_at_ms <= present.now_ms {
+            self.recount(plan, present, changes);
+        }
+    }
+
+    /// Counts the windows anew, and lets the levels follow.
+    pub(super) fn recount(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
         for counter in &mut self.counters {
-            eased |= counter.advance(present);
+            counter.advance(present);
         }
-        if eased {
-            self.follow(plan, present, changes);
+        for (rule, fill) in plan.rules.iter().zip(&mut self.fills) {
+            fill.settled = self.counters[rule.window].sum(|used| rule.share_of(used));
         }
+        self.eases_at_ms = self.eases_at(present);
+        self.follow(plan, present, changes);
+    }
+
+    fn eases_at(&self, present: &Present) -> u64 {
+        let eases_at = |counter: &Counter| counter.eases_at(present);
+        self.counters
+            .iter()
+            .filter_map(eases_at)
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Lets the levels follow the fills. To be called after anything was added or taken back.
     pub(super) fn follow(&mut self, plan: &Plan, present: &Present, changes: &mut Changes) {
-        for place in 0..self.meters.len() {
-            let fill = self.fill(plan, place);
-            let rule = &plan.rules[place];
-            let level = rule.marks.level(fill.filled(), fill.level);
-            if level != fill.level {
-                self.meters[place].level = level;
+        for (place, rule) in plan.rules.iter().enumerate() {
+            let fill = &mut self.fills[place];
+            let (from, filled) = (fill.level, fill.filled());
+            let to = rule.marks.level(filled, from);
+            if to != from {
+                fill.level = to;
                 changes.push(LevelChange {
                     at_ms: present.now_ms,
                     budget: Arc::clone(&rule.budget),
                     scope: self.key(),
-                    from: fill.level,
-                    to: level,
-                    filled: fill.filled(),
+                    from,
+                    to,
+                    filled,
                     limit: rule.budget.limit.amount(),
                 });
             }
@@ -122,10 +125,10 @@ impl Scope {
         self.raise(plan, &Ask::default(), ask);
     }
 
-    /// Replaces a request's reservation by a larger one.
+    /// Replaces a request's reservation by another one.
     pub(super) fn raise(&mut self, plan: &Plan, from: &Ask, to: &Ask) {
-        for (rule, meter) in plan.rules.iter().zip(&mut self.meters) {
-            meter.reserved += rule.asked(to) - rule.asked(from);
+        for (rule, fill) in plan.rules.iter().zip(&mut self.fills) {
+            fill.reserved += rule.asked(to) - rule.asked(from);
         }
     }
 
@@ -136,23 +139,33 @@ impl Scope {
     }
 
     /// Books what was used at an instant, which is not after the present.
-    pub(super) fn book(&mut self, at_ms: u64, used: &Amounts, present: &Present) {
+    pub(super) fn book(&mut self, plan: &Plan, at_ms: u64, used: &Amounts, present: &Present) {
         self.recent = true;
-        for counter in &mut self.counters {
-            counter.add(at_ms, used, present);
+        if *used == Amounts::default() {
+            return;
         }
+        for (window, counter) in self.counters.iter_mut().enumerate() {
+            if !counter.add(at_ms, used, present) {
+                continue;
+            }
+            for (rule, fill) in plan.rules.iter().zip(&mut self.fills) {
+                if rule.window == window {
+                    fill.settled = fill.settled.saturating_add(rule.share_of(used));
+                }
+            }
+        }
+        self.eases_at_ms = self.eases_at(present);
     }
 
     /// Whether it would be no loss to forget the scope, as of the last time that it was advanced.
     pub(super) fn is_idle(&self) -> bool {
-        self.holders == 0
-            && self.counters.iter().all(Counter::is_empty)
-            && self.meters.iter().all(|meter| meter.level == Level::None)
+        let no_level = |fill: &Fill| fill.level == Level::None;
+        self.holders == 0 && self.eases_at_ms == u64::MAX && self.fills.iter().all(no_level)
     }
 
     /// Bytes on the heap, without what the allocator adds.
     pub(super) fn heap_bytes(&self) -> usize {
         let slots: usize = self.counters.iter().map(Counter::heap_bytes).sum();
-        slots + size_of_val(&*self.counters) + size_of_val(&*self.meters) + self.name.len() + 16
+        slots + size_of_val(&*self.counters) + size_of_val(&*self.fills) + self.name.len() + 16
     }
 }

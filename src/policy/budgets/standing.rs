@@ -53,7 +53,7 @@ impl Budgets {
                 self.live.occupied().filter(is_kind).collect()
             }
             Filter::Scope(key) => {
-                let place = self.live.find(&self.plans, key.kind, &key.name);
+                let place = self.place_of(key.kind, &key.name);
                 place.into_iter().collect()
             }
         };
@@ -68,8 +68,7 @@ impl Budgets {
             };
             let plan = self.plans.get(scope.plan);
             scope.advance(plan, &self.present, &mut self.changes);
-            for (place, rule) in plan.rules.iter().enumerate() {
-                let fill = scope.fill(plan, place);
+            for (rule, fill) in plan.rules.iter().zip(&scope.fills) {
                 let eases_at = scope.counters[rule.window].eases_at(&self.present);
                 standings.push(Standing {
                     budget: Arc::clone(&rule.budget),

@@ -370,7 +370,7 @@ fn scaled(amounts: &Amounts, permille: u64) -> Amounts {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// Sums are conserved, promises are kept, and putting scopes away changes nothing.
     #[test]
