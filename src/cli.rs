@@ -12,6 +12,7 @@ use crate::commands::events::EventsArgs;
 use crate::commands::keys::KeysArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
+use crate::commands::status::StatusArgs;
 use crate::commands::usage::UsageArgs;
 use crate::config::Override;
 use crate::config::settings::LogFormat;
@@ -122,6 +123,8 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Show what was used: by session, key, team, provider, model, task, day, …
     Usage(UsageArgs),
+    /// Show every budget with its level
+    Status(StatusArgs),
     /// Show what the limits did: level changes, refusals, waits, violations of policies, estimates that were far off
     Events(EventsArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy

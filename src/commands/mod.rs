@@ -15,6 +15,7 @@ pub mod serve;
 pub mod session;
 pub mod simulate;
 mod source;
+pub mod status;
 mod traffic;
 pub mod usage;
 
@@ -47,6 +48,12 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let settings = load(options)?.settings;
             let events = events::run(&args, &settings.ledger, Clock::system().source());
             print(&events.map_err(|error| Failure::new("cannot show the events").because(error))?)?;
+            Ok(Exit::Success.into())
+        }
+        Command::Status(args) => {
+            let settings = load(options)?.settings;
+            let status = status::run(&args, &settings, Clock::system().source());
+            print(&status.map_err(|error| Failure::new("cannot tell the status").because(error))?)?;
             Ok(Exit::Success.into())
         }
         Command::Simulate(args) => simulate::run(args, options),

@@ -24,6 +24,8 @@ pub fn of_body(endpoint: Endpoint, body: &[u8]) -> String {
             let event = json!({
                 "type": "response.failed",
                 "sequence_number": 0,
+                // The SDKs raise on this one.
+                "error": {"code": code, "message": message},
                 "response": {
                     "id": "resp_tollgate",
                     "object": "response",

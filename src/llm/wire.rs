@@ -125,6 +125,42 @@ impl Endpoint {
         }
     }
 
+    /// Whether it asks work of a model: only that counts as a request where requests are limited. What only counts
+    /// tokens, fetches, probes or is not known does not.
+    pub const fn asks_a_model(self) -> bool {
+        match self {
+            Endpoint::Messages
+            | Endpoint::ChatCompletions
+            | Endpoint::Responses
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Images
+            | Endpoint::Audio
+            | Endpoint::GenerateContent
+            | Endpoint::EmbedContent
+            | Endpoint::OllamaChat
+            | Endpoint::OllamaGenerate
+            | Endpoint::OllamaEmbed => true,
+            Endpoint::CountTokens
+            | Endpoint::GeminiCountTokens
+            | Endpoint::BatchResults
+            | Endpoint::ResponseFetch
+            | Endpoint::Other => false,
+        }
+    }
+
+    /// The same by its name in the ledger. A name of a newer version asks a model, for all that is known.
+    pub fn name_asks_a_model(name: &str) -> bool {
+        const OTHERS: [Endpoint; 5] = [
+            Endpoint::CountTokens,
+            Endpoint::GeminiCountTokens,
+            Endpoint::BatchResults,
+            Endpoint::ResponseFetch,
+            Endpoint::Other,
+        ];
+        OTHERS.iter().all(|known| known.as_str() != name)
+    }
+
     /// How requests to it are billed.
     pub const fn billing(self) -> Billing {
         match self {

@@ -346,7 +346,11 @@ impl Account {
             client: self.client,
             stream: self.record().stream,
         };
-        let answer = refusal.answer(&audience, self.id());
+        let answer = if self.hold.as_ref().is_some_and(|hold| hold.has_begun()) {
+            refusal.answer_in_stream(&audience, self.id())
+        } else {
+            refusal.answer(&audience, self.id())
+        };
         let mut response = AnswerBody::response(answer.status, answer.content_type, answer.body);
         let headers = response.headers_mut();
         for (name, value) in answer.headers {

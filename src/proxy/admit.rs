@@ -194,6 +194,10 @@ fn ask(
     estimate: &Estimate,
     account: &mut Account,
 ) -> Result<Ask, Refusal> {
+    if !call.endpoint.asks_a_model() {
+        // It takes nothing of any budget, so none stands in its way.
+        return Ok(Ask::default());
+    }
     if call.endpoint.billing() != Billing::ByTokens {
         let one = Amounts::of_request(&Usage::default(), Cost::ZERO);
         return Ok(Ask {

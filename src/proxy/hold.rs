@@ -7,6 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -40,6 +41,7 @@ type Path = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
 pub(super) struct Hold {
     waits: Notify,
     head: Mutex<Option<Head>>,
+    begun: AtomicBool,
 }
 
 /// What can be said of an answer before there is one.
@@ -76,10 +78,18 @@ impl Hold {
     }
 
     fn take(&self) -> Option<Head> {
-        self.head
+        let head = self
+            .head
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take()
+            .take();
+        self.begun.store(head.is_some(), Ordering::Relaxed);
+        head
+    }
+
+    /// Whether the answer has begun: then a refusal must be an event in it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 }
 
@@ -122,9 +132,9 @@ pub struct Held {
 enum Now {
     /// The path goes on here; dropping it is what its client's leaving means.
     Waiting(Path),
-    /// The provider's stream.
+    /// The provider's stream, or a refusal as an event.
     Streaming(Pin<Box<AnswerBody>>),
-    /// An answer that must become an event.
+    /// The provider's error, which must become an event.
     Refused(Pin<Box<AnswerBody>>, Vec<u8>),
     Ended,
 }

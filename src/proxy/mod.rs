@@ -44,6 +44,7 @@ use self::account::Account;
 pub use self::answer::AnswerBody;
 pub use self::gate::{Gate, GateError};
 pub use self::provider_key::ProviderKeyError;
+pub use self::recall::throttle_of_ledger;
 use self::send::Served;
 pub(crate) use self::tasks::Streams;
 pub use self::tasks::Tasks;

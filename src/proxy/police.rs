@@ -68,7 +68,10 @@ fn judge(
     };
     let facts = PolicyFacts {
         depth,
-        model: asks_a_model(call.endpoint).then(|| model_facts(gate, call, asked)),
+        model: call
+            .endpoint
+            .asks_a_model()
+            .then(|| model_facts(gate, call, asked)),
     };
     rules::check(policies, &facts)?;
     let now_ms = gate.clock.unix_ms();
@@ -100,29 +103,6 @@ fn policies<'a>(gate: &'a Gate, caller: &'a Caller) -> [Option<Applied<'a>>; 3] 
         Some(applied(Holder::Key, name, policy))
     });
     [tier, team, key]
-}
-
-/// Whether an endpoint asks work of a model. What only counts, fetches or is not known does not.
-const fn asks_a_model(endpoint: Endpoint) -> bool {
-    match endpoint {
-        Endpoint::Messages
-        | Endpoint::ChatCompletions
-        | Endpoint::Responses
-        | Endpoint::Completions
-        | Endpoint::Embeddings
-        | Endpoint::Images
-        | Endpoint::Audio
-        | Endpoint::GenerateContent
-        | Endpoint::EmbedContent
-        | Endpoint::OllamaChat
-        | Endpoint::OllamaGenerate
-        | Endpoint::OllamaEmbed => true,
-        Endpoint::CountTokens
-        | Endpoint::GeminiCountTokens
-        | Endpoint::BatchResults
-        | Endpoint::ResponseFetch
-        | Endpoint::Other => false,
-    }
 }
 
 /// The field in which an endpoint's requests cap their output; `None` where the answer is not counted in output tokens.

@@ -2,11 +2,13 @@
 //! nothing. Estimates learn from the same requests.
 
 use super::gate::Gate;
+use super::standing::{self, ThrottleNow};
 use super::throttle::Throttle;
 use crate::config::settings::{Settings, ThrottleMode};
 use crate::llm::catalogue::Catalogue;
 use crate::llm::usage::Provenance;
 use crate::policy::budget::{Amounts, Scopes, Window};
+use crate::policy::budgets::Filter;
 use crate::policy::calendar::Calendar;
 use crate::store::recall::{Past, PastRequest, Recall, Recalled};
 use crate::store::record::Outcome;
@@ -119,6 +121,31 @@ fn can_be_learned_from(request: &PastRequest<'_>) -> bool {
     request.outcome == Outcome::Complete
         && request.provenance == Provenance::Reported
         && request.usage.output > 0
+}
+
+/// How the budgets stand as the ledger says, for when no proxy runs.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn throttle_of_ledger(
+    settings: &Settings,
+    catalogue: &Catalogue,
+    ledger: &Ledger,
+    now_ms: u64,
+) -> Result<ThrottleNow, ReadError> {
+    let throttle = Throttle::new(&settings.throttle, &settings.budgets);
+    recall(&throttle, settings, catalogue, ledger, now_ms)?;
+    Ok(throttle.recall(|budgets, _| {
+        let about = standing::About {
+            mode: settings.throttle.mode,
+            at_unix_ms: now_ms,
+            thresholds: &settings.throttle.thresholds,
+            waiting: 0,
+            live_scopes: budgets.live(),
+        };
+        let standings = budgets.standings(now_ms, &Filter::All);
+        standing::throttle_now(&standings, &about)
+    }))
 }
 
 impl Gate {

@@ -84,6 +84,16 @@ impl Refusal {
         Bytes::from(body.event())
     }
 
+    /// The same as the rest of an answer that has begun as a stream.
+    pub fn answer_in_stream(&self, to: &Audience, id: RequestId) -> Answer {
+        Answer {
+            status: StatusCode::OK,
+            content_type: "text/event-stream",
+            headers: Vec::new(),
+            body: self.in_stream(to, id),
+        }
+    }
+
     /// The status for that program. 200 means that the refusal is an event in a stream.
     fn status_for(&self, to: &Audience) -> StatusCode {
         match to.client {

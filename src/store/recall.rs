@@ -100,7 +100,7 @@ pub struct PastRequest<'b> {
 impl PastRequest<'_> {
     /// What it takes of budgets: the same as its record's `charges`.
     pub fn charges(&self) -> Amounts {
-        record::charges(self.outcome, 1, &self.usage, self.cost)
+        record::charges(self.endpoint, self.outcome, 1, &self.usage, self.cost)
     }
 }
 

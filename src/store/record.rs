@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 
 use super::codec::{self, is_zero};
 use crate::llm::usage::{Provenance, Usage};
+use crate::llm::wire::Endpoint;
 use crate::policy::budget::Amounts;
 use crate::policy::throttle::Level;
 use crate::units::{Cost, Priority, RequestId};
@@ -308,9 +309,10 @@ fn is_calm(level: &Level) -> bool {
     *level == Level::None
 }
 
-/// What requests that ended this way take of budgets. Those that tollgate refused are no requests there; what is not
-/// known to have cost anything takes no money.
+/// What requests that ended this way take of budgets. Those that tollgate refused, and those that asked nothing of a
+/// model, are no requests there; what is not known to have cost anything takes no money.
 pub(super) fn charges(
+    endpoint: &str,
     outcome: Outcome,
     requests: u64,
     usage: &Usage,
@@ -319,6 +321,7 @@ pub(super) fn charges(
     Amounts {
         requests: match outcome {
             Outcome::Refused => 0,
+            _ if !Endpoint::name_asks_a_model(endpoint) => 0,
             _ => requests,
         },
         ..Amounts::of_request(usage, cost.unwrap_or_default())
@@ -383,7 +386,7 @@ impl Record {
 
     /// What it takes of budgets, now and when it is read back after a restart.
     pub fn charges(&self) -> Amounts {
-        charges(self.outcome, 1, &self.usage, self.cost)
+        charges(&self.endpoint, self.outcome, 1, &self.usage, self.cost)
     }
 }
 

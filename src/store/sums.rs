@@ -138,7 +138,13 @@ impl Sum {
 
     /// What the requests of a group take of budgets: the same as their records do one by one.
     pub fn charges(&self, group: &Group) -> Amounts {
-        record::charges(group.outcome, self.requests, &self.usage, self.cost)
+        record::charges(
+            &group.endpoint,
+            group.outcome,
+            self.requests,
+            &self.usage,
+            self.cost,
+        )
     }
 
     /// Adds another sum.
