@@ -1,11 +1,13 @@
 //! DOWN: the ledger and the only user of the database.
 //!
 //! ```text
-//! request path   Ledger::begin → open frame ─┐
-//!                Entry::close  → close frame ┴→ journal segment (one write(2) each, no fsync)
+//! request path   Ledger::begin → open frame ──────────────┐
+//!                Entry::close  → close frame (and events) ┼→ journal segment (one write(2) each, no fsync)
+//!                Ledger::event → event frame ─────────────┘
 //! sync thread    sync_data on the active segment, at most `sync_interval` after a write
-//! ledger thread  seal segment → import (packs, answers, pending sums) → checkpoint (sums + mark, fsync)
-//!                → delete segments → prune; answers reports
+//! ledger thread  seal segment → import (packs, events, answers, pending sums) → checkpoint (sums + mark, what budgets
+//!                put away, fsync) → delete segments → prune; answers reports
+//! at start       Ledger::recall → hourly sums, then single requests, for the budgets
 //! ```
 //!
 //! Nothing waits for the database: a stalled or failing store only makes the journal grow. What the database holds can
@@ -49,8 +51,10 @@ use std::sync::Arc;
 
 pub use entry::Entry;
 pub use error::{LedgerFailure, OpenError, ReadError, StoreError};
+pub use event::{Event, EventKind};
 pub use ledger::{Health, Ledger};
 pub use opening::Opened;
+pub use recall::{Past, Recall, Recalled};
 
 /// The wall clock: Unix milliseconds. Decides hours and retention, never intervals.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;

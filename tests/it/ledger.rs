@@ -357,3 +357,34 @@ fn events_are_shown_from_a_ledger_that_no_process_holds_and_by_the_running_proxy
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn the_running_proxy_gives_its_events_as_json_and_names_what_it_cannot_read() {
+    use super::rig::{Tollgate, Upstream, request};
+    let upstream = Upstream::start().await;
+    let tollgate = Tollgate::before(upstream.address).await;
+    for number in 1..=3 {
+        let mut event = event(number);
+        if number == 2 {
+            event.kind = EventKind::Waited;
+        }
+        tollgate.gate.ledger.event(&event);
+    }
+    let shown = tollgate.get("/api/v1/events?kind=refused").await.json();
+    let events = shown["events"].as_array().expect("a list");
+    let tokens: Vec<_> = events.iter().map(|event| &event["actual_tokens"]).collect();
+    assert_eq!(tokens, [3, 1], "{shown}");
+    assert_eq!(events[0]["session"], "docs");
+    assert_eq!(events[0]["kind"], "refused");
+    for (query, part) in [
+        ("kind=party", "no kind of event"),
+        ("limit=1000000", "from 1 to 10000"),
+        ("since=yesterday", "since is not a number"),
+    ] {
+        let ask = request(&format!("GET /api/v1/events?{query}"), &[], "");
+        let (head, body) = tollgate.ask(ask).await;
+        assert_eq!(head.status(), 400, "{query}");
+        let message = body.json()["error"]["message"].to_string();
+        assert!(message.contains(part), "{message}");
+    }
+}
