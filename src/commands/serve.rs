@@ -24,6 +24,10 @@ const WORKERS: usize = 2;
 /// How long the ledger may take to bring everything into its store at the end.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How far ahead of the system's clock ours may be: longer than any budget's window. Beyond that it is the ledger's times
+/// that are wrong, not the system's.
+const MOST_AHEAD_MS: u64 = 35 * 86_400_000;
+
 /// Runs the proxy until SIGTERM or Ctrl-C.
 ///
 /// # Errors
@@ -148,7 +152,7 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
         .map_err(|error| Failure::new("cannot open the ledger").because(error))?
         .map_err(ledger_failure)?;
     tell(&opened);
-    clock.not_before(opened.newest_unix_ms);
+    follow(&clock, &opened);
     let gate = Gate::new(settings, catalogue, ledger, clock, process_number())
         .map_err(|error| Failure::usage("a setting cannot be used").because(error))?;
     let gate = Arc::new(gate);
@@ -162,6 +166,25 @@ pub async fn gate(settings: Settings) -> Result<Arc<Gate>, Failure> {
                 .hint("without it budgets would allow too much; see the log for what is wrong with the ledger")
         })?;
     Ok(gate)
+}
+
+/// Lets the clock begin no earlier than the newest request in the ledger, if it was set back between two runs.
+fn follow(clock: &Clock, opened: &Opened) {
+    let newest = opened.newest_unix_ms;
+    let ahead_ms = newest.saturating_sub(clock.unix_ms());
+    if ahead_ms == 0 {
+        return;
+    }
+    let ahead = humantime::format_duration(Duration::from_secs(ahead_ms / 1_000));
+    if ahead_ms > MOST_AHEAD_MS {
+        tracing::error!(
+            %ahead,
+            "the ledger holds requests of the future; is the clock right? budgets count them as of now"
+        );
+        return;
+    }
+    tracing::warn!(%ahead, "the clock was set back since the last request; going on from there");
+    clock.not_before(newest);
 }
 
 /// Says what opening the ledger found.

@@ -18,6 +18,9 @@ from google.genai import errors, types
 from conftest import API_KEY, PROMPT
 from rig import PATIENCE, Proxy, Simulator, until
 
+# Below the tier's, which a request that states none would break: the models write more.
+CAP = 50
+
 MESSAGES: Any = [{"role": "user", "content": PROMPT}]
 
 # One request for each session; one model that has no room for anything; a tier that bounds the output.
@@ -63,7 +66,7 @@ def patient(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> I
 def spend(proxy: Proxy, session: str) -> str:
     """Spends the session's one request; returns the base URL that charges it."""
     base = f"{proxy.url}/@{session}"
-    body = {"model": "gpt-5.6", "messages": MESSAGES}
+    body = {"model": "gpt-5.6", "messages": MESSAGES, "max_completion_tokens": CAP}
     answer = httpx.post(f"{base}/openai/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False)
     assert answer.status_code == 200, answer.text
     return base
@@ -86,12 +89,13 @@ def openai_client(base: str) -> openai.OpenAI:
 
 def chat(base: str, **options: Any) -> Any:
     with openai_client(base) as client:
-        return client.chat.completions.create(**{"model": "gpt-5.6", "messages": MESSAGES} | options)
+        usual = {"model": "gpt-5.6", "messages": MESSAGES, "max_completion_tokens": CAP}
+        return client.chat.completions.create(**usual | options)
 
 
 def responses(base: str, **options: Any) -> Any:
     with openai_client(base) as client:
-        return client.responses.create(model="gpt-5.6", input=PROMPT, **options)
+        return client.responses.create(**{"model": "gpt-5.6", "input": PROMPT, "max_output_tokens": CAP} | options)
 
 
 def embeddings(base: str) -> Any:
@@ -100,7 +104,7 @@ def embeddings(base: str) -> Any:
 
 
 def messages(base: str, **options: Any) -> Any:
-    options = {"model": "claude-sonnet-5-5", "max_tokens": 50, "messages": MESSAGES} | options
+    options = {"model": "claude-sonnet-5-5", "max_tokens": CAP, "messages": MESSAGES} | options
     with anthropic.Anthropic(base_url=f"{base}/anthropic", api_key=API_KEY, timeout=PATIENCE) as client:
         return client.messages.create(**options)
 
@@ -108,7 +112,7 @@ def messages(base: str, **options: Any) -> Any:
 def generate(base: str, **options: Any) -> Any:
     # With the retries that this SDK has, and does not use unless it is told to.
     retry = types.HttpRetryOptions(attempts=4)
-    config = types.GenerateContentConfig(**options)
+    config = types.GenerateContentConfig(**{"max_output_tokens": CAP} | options)
     with genai.Client(
         api_key=API_KEY, http_options=types.HttpOptions(base_url=f"{base}/gemini", retry_options=retry)
     ) as client:
@@ -117,7 +121,7 @@ def generate(base: str, **options: Any) -> Any:
 
 def ollama_chat(base: str, **options: Any) -> Any:
     with ollama.Client(host=f"{base}/ollama") as client:
-        return client.chat(model="qwen3:8b", messages=MESSAGES, **options)
+        return client.chat(model="qwen3:8b", messages=MESSAGES, **{"options": {"num_predict": CAP}} | options)
 
 
 FINAL: dict[str, tuple[Callable[..., Any], type[Exception], int]] = {
