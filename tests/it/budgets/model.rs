@@ -10,11 +10,11 @@ use tollgate::policy::budgets::{Ask, Why};
 use tollgate::policy::throttle::{Level, Thresholds, Verdict, level_of, verdict};
 use tollgate::units::Priority;
 
-pub struct Model {
-    pub budgets: Vec<Budget>,
+pub(super) struct Model {
+    pub(super) budgets: Vec<Budget>,
     zone: TimeZone,
     thresholds: Thresholds,
-    pub now_ms: u64,
+    pub(super) now_ms: u64,
     spent: Vec<Spent>,
     running: HashMap<u64, Running>,
     levels: HashMap<(ScopeKey, usize), Level>,
@@ -38,21 +38,21 @@ struct Running {
 
 /// What stands in the way of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Obstacles {
-    pub level: Level,
-    pub verdict: Verdict,
-    pub never_fits: bool,
+pub(super) struct Obstacles {
+    pub(super) level: Level,
+    pub(super) verdict: Verdict,
+    pub(super) never_fits: bool,
 }
 
 /// How full a budget of a scope is.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Filled {
-    pub settled: i128,
-    pub reserved: i128,
-    pub level: Level,
+pub(super) struct Filled {
+    pub(super) settled: i128,
+    pub(super) reserved: i128,
+    pub(super) level: Level,
 }
 
-pub fn keys(scopes: &Scopes<'_>) -> Vec<ScopeKey> {
+pub(super) fn keys(scopes: &Scopes<'_>) -> Vec<ScopeKey> {
     let names = [
         (ScopeKind::Global, Some("")),
         (ScopeKind::Session, Some(scopes.session)),
@@ -69,7 +69,7 @@ pub fn keys(scopes: &Scopes<'_>) -> Vec<ScopeKey> {
 }
 
 impl Model {
-    pub fn new(budgets: Vec<Budget>, zone: TimeZone) -> Self {
+    pub(super) fn new(budgets: Vec<Budget>, zone: TimeZone) -> Self {
         Self {
             budgets,
             zone,
@@ -83,7 +83,7 @@ impl Model {
     }
 
     /// The budgets of a scope, with their places in the config.
-    pub fn budgets_of(&self, key: &ScopeKey) -> Vec<(usize, Budget)> {
+    pub(super) fn budgets_of(&self, key: &ScopeKey) -> Vec<(usize, Budget)> {
         let budgets = self.budgets.iter().cloned().enumerate();
         let applies = |budget: &Budget| {
             budget.scope == key.kind && budget.only.as_ref().is_none_or(|only| *only == key.name)
@@ -129,7 +129,7 @@ impl Model {
         mine.map(|running| asked(budget, &running.ask)).sum()
     }
 
-    pub fn filled(&self, place: usize, key: &ScopeKey) -> Filled {
+    pub(super) fn filled(&self, place: usize, key: &ScopeKey) -> Filled {
         let budget = &self.budgets[place];
         let level = self.levels.get(&(key.clone(), place));
         Filled {
@@ -140,7 +140,7 @@ impl Model {
     }
 
     /// Every scope that anything was ever booked or reserved for.
-    pub fn scopes(&self) -> Vec<ScopeKey> {
+    pub(super) fn scopes(&self) -> Vec<ScopeKey> {
         let spent = self.spent.iter().flat_map(|spent| &spent.scopes);
         let running = self.running.values().flat_map(|running| &running.scopes);
         let mut scopes: Vec<_> = spent.chain(running).cloned().collect();
@@ -165,13 +165,13 @@ impl Model {
         }
     }
 
-    pub fn tick(&mut self, now_ms: u64) {
+    pub(super) fn tick(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
         self.update();
     }
 
     /// The request's level, or what stands in its way.
-    pub fn check(
+    pub(super) fn check(
         &self,
         scopes: &Scopes<'_>,
         ask: &Ask,
@@ -208,7 +208,7 @@ impl Model {
         }
     }
 
-    pub fn reserve(&mut self, request: u64, scopes: &Scopes<'_>, ask: Ask) {
+    pub(super) fn reserve(&mut self, request: u64, scopes: &Scopes<'_>, ask: Ask) {
         let scopes = keys(scopes);
         let running = Running { scopes, ask };
         self.running.insert(request, running.clone());
@@ -226,7 +226,7 @@ impl Model {
         self.update();
     }
 
-    pub fn grow(&mut self, request: u64, ask: &Ask) -> bool {
+    pub(super) fn grow(&mut self, request: u64, ask: &Ask) -> bool {
         let running = self.running[&request].clone();
         let grown = Ask {
             expected: running.ask.expected.max(&ask.expected),
@@ -248,7 +248,7 @@ impl Model {
         true
     }
 
-    pub fn settle(&mut self, request: u64, used: Amounts) {
+    pub(super) fn settle(&mut self, request: u64, used: Amounts) {
         let scopes = self.running.remove(&request).expect("it runs").scopes;
         let at_ms = self.now_ms;
         self.spent.push(Spent {
@@ -260,7 +260,7 @@ impl Model {
         self.update();
     }
 
-    pub fn recall(&mut self, scopes: &Scopes<'_>, used: Amounts, at_ms: u64) {
+    pub(super) fn recall(&mut self, scopes: &Scopes<'_>, used: Amounts, at_ms: u64) {
         self.spent.push(Spent {
             scopes: keys(scopes),
             request: u64::MAX,
@@ -271,18 +271,18 @@ impl Model {
     }
 
     /// What the request that runs has reserved.
-    pub fn ask_of(&self, request: u64) -> Ask {
+    pub(super) fn ask_of(&self, request: u64) -> Ask {
         self.running[&request].ask
     }
 
     /// The first hard budget that is exceeded in the window that ends now, measured to the millisecond.
-    pub fn broken_hard_budget(&self) -> Option<String> {
+    pub(super) fn broken_hard_budget(&self) -> Option<String> {
         self.exceeded(|_, budget, _| budget.hard.then(|| budget.limit.amount()))
     }
 
     /// The first ordinary budget that is exceeded by more than what the requests that ran when one was last let in have
     /// taken beyond their reservations.
-    pub fn broken_ordinary_budget(&self) -> Option<String> {
+    pub(super) fn broken_ordinary_budget(&self) -> Option<String> {
         self.exceeded(|place, budget, key| {
             let bound = self.bound.get(&(key.clone(), place));
             let over = bound.into_iter().flatten().map(|(request, then)| {
@@ -332,6 +332,6 @@ fn asked(budget: &Budget, ask: &Ask) -> i128 {
 }
 
 /// Whether the reason that the engine names is one that the model sees.
-pub fn agrees(why: Why, obstacles: &Obstacles) -> bool {
+pub(super) fn agrees(why: Why, obstacles: &Obstacles) -> bool {
     (why == Why::NeverFits) == obstacles.never_fits
 }

@@ -12,7 +12,7 @@ use tollgate::policy::throttle::Thresholds;
 use tollgate::units::{Cost, Priority};
 
 use super::model::{Model, agrees, keys};
-use super::samples::{DAY, HOUR, MINUTE, SECOND, START, budget, hard};
+use super::samples::{DAY, HOUR, MINUTE, SECOND, START, budget, engine, hard, session};
 
 const ZONES: [&str; 5] = [
     "UTC",
@@ -20,6 +20,15 @@ const ZONES: [&str; 5] = [
     "Asia/Kathmandu",
     "America/St_Johns",
     "Pacific/Chatham",
+];
+
+/// Mid-month, and shortly before ends of months in which clocks change or which are leap.
+const STARTS: [&str; 5] = [
+    "2027-01-15T00:00:00Z",
+    "2026-03-28T18:00:00Z",
+    "2026-10-31T20:00:00Z",
+    "2028-02-28T22:00:00Z",
+    "2026-12-31T12:00:00Z",
 ];
 
 /// Every kind of scope, window and unit, small enough to be filled often.
@@ -161,7 +170,8 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(budgets: Vec<Budget>, zone: &str, max_scopes: usize) -> Self {
+    fn new(budgets: Vec<Budget>, zone: &str, start: &str, max_scopes: usize) -> Self {
+        let start: jiff::Timestamp = start.parse().expect("an instant");
         let zone = TimeZone::get(zone).expect("a known zone");
         let mut trial = Self {
             engine: Budgets::new(Rules {
@@ -172,7 +182,7 @@ impl Trial {
             }),
             model: Model::new(budgets, zone),
             ledger: HashMap::new(),
-            clock_ms: START,
+            clock_ms: start.as_millisecond() as u64,
             running: Vec::new(),
             requests: 0,
         };
@@ -279,7 +289,7 @@ impl Trial {
 
     /// Shows both what time it is; the engine looks at no scope for that.
     fn tick(&mut self) {
-        let nobody = Filter::Scope(super::session("nobody"));
+        let nobody = Filter::Scope(session("nobody"));
         assert_eq!(self.engine.standings(self.clock_ms, &nobody), []);
         self.model.tick(self.clock_ms);
     }
@@ -378,10 +388,11 @@ proptest! {
         budgets in some_budgets(),
         steps in some_steps(1500, 3),
         zone in prop::sample::select(ZONES.to_vec()),
+        start in prop::sample::select(STARTS.to_vec()),
         max_scopes in prop::sample::select(vec![1, 3, 6, 1000]),
         last in some_request(),
     ) {
-        let mut trial = Trial::new(budgets, zone, max_scopes);
+        let mut trial = Trial::new(budgets, zone, start, max_scopes);
         for step in &steps {
             trial.take(step);
         }
@@ -395,9 +406,10 @@ proptest! {
         budgets in some_budgets(),
         steps in some_steps(1000, 0),
         zone in prop::sample::select(ZONES.to_vec()),
+        start in prop::sample::select(STARTS.to_vec()),
         max_scopes in prop::sample::select(vec![2, 1000]),
     ) {
-        let mut trial = Trial::new(budgets, zone, max_scopes);
+        let mut trial = Trial::new(budgets, zone, start, max_scopes);
         for step in &steps {
             trial.take(step);
             prop_assert_eq!(trial.model.broken_hard_budget(), None);
@@ -415,7 +427,7 @@ proptest! {
                 request.priority = request.priority.min(Priority::High);
             }
         }
-        let mut trial = Trial::new(budgets, "UTC", 1000);
+        let mut trial = Trial::new(budgets, "UTC", STARTS[0], 1000);
         for step in &steps {
             trial.take(step);
             prop_assert_eq!(trial.model.broken_ordinary_budget(), None);
@@ -424,8 +436,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_restoring_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let mut trial = Trial::new(vec![budget("b", "session", "hour", "5 tokens")], "UTC", 1);
-        let key = super::session("a");
-        prop_assert!(trial.engine.restore(&key, Some(&bytes), START).is_err());
+        let mut engine = engine(vec![budget("b", "session", "hour", "5 tokens")]);
+        prop_assert!(engine.restore(&session("a"), Some(&bytes), START).is_err());
     }
 }

@@ -7,16 +7,16 @@ use tollgate::policy::calendar::Calendar;
 use tollgate::policy::throttle::Thresholds;
 use tollgate::units::Cost;
 
-pub const SECOND: u64 = 1000;
-pub const MINUTE: u64 = 60 * SECOND;
-pub const HOUR: u64 = 60 * MINUTE;
-pub const DAY: u64 = 24 * HOUR;
+pub(super) const SECOND: u64 = 1000;
+pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const DAY: u64 = 24 * HOUR;
 
 /// Midnight of 15 January 2027 in UTC.
-pub const START: u64 = 1_799_971_200_000;
+pub(super) const START: u64 = 1_799_971_200_000;
 
 /// A budget as the config writes it: scope `session` or `team:research`, window `hour`, limit `5 usd`.
-pub fn budget(name: &str, scope: &str, window: &str, limit: &str) -> Budget {
+pub(super) fn budget(name: &str, scope: &str, window: &str, limit: &str) -> Budget {
     let (kind, only) = scope
         .split_once(':')
         .map_or((scope, None), |(kind, only)| (kind, Some(only.to_owned())));
@@ -43,14 +43,14 @@ pub fn budget(name: &str, scope: &str, window: &str, limit: &str) -> Budget {
     }
 }
 
-pub fn hard(budget: Budget) -> Budget {
+pub(super) fn hard(budget: Budget) -> Budget {
     Budget {
         hard: true,
         ..budget
     }
 }
 
-pub fn rules(budgets: Vec<Budget>) -> Rules {
+pub(super) fn rules(budgets: Vec<Budget>) -> Rules {
     Rules {
         budgets,
         thresholds: Thresholds::default(),
@@ -59,11 +59,11 @@ pub fn rules(budgets: Vec<Budget>) -> Rules {
     }
 }
 
-pub fn engine(budgets: Vec<Budget>) -> Budgets {
+pub(super) fn engine(budgets: Vec<Budget>) -> Budgets {
     Budgets::new(rules(budgets))
 }
 
-pub fn engine_for(budgets: Vec<Budget>, max_scopes: usize) -> Budgets {
+pub(super) fn engine_for(budgets: Vec<Budget>, max_scopes: usize) -> Budgets {
     Budgets::new(Rules {
         max_scopes,
         ..rules(budgets)
@@ -71,7 +71,7 @@ pub fn engine_for(budgets: Vec<Budget>, max_scopes: usize) -> Budgets {
 }
 
 /// One request of so many fresh tokens, free of charge.
-pub fn tokens(count: u64) -> Amounts {
+pub(super) fn tokens(count: u64) -> Amounts {
     Amounts {
         requests: 1,
         fresh_tokens: count,
@@ -80,7 +80,7 @@ pub fn tokens(count: u64) -> Amounts {
 }
 
 /// One request of so much money, without tokens.
-pub fn usd(amount: &str) -> Amounts {
+pub(super) fn usd(amount: &str) -> Amounts {
     Amounts {
         requests: 1,
         cost: amount.parse::<Cost>().expect("an amount"),
@@ -89,7 +89,7 @@ pub fn usd(amount: &str) -> Amounts {
 }
 
 /// Expected as the worst case.
-pub fn ask(amounts: Amounts) -> Ask {
+pub(super) fn ask(amounts: Amounts) -> Ask {
     Ask {
         expected: amounts,
         worst: amounts,
@@ -97,7 +97,7 @@ pub fn ask(amounts: Amounts) -> Ask {
 }
 
 /// A request of a session, without key and team.
-pub fn of(session: &str) -> Scopes<'_> {
+pub(super) fn of(session: &str) -> Scopes<'_> {
     Scopes {
         session,
         key: None,
@@ -107,7 +107,7 @@ pub fn of(session: &str) -> Scopes<'_> {
     }
 }
 
-pub fn session(name: &str) -> ScopeKey {
+pub(super) fn session(name: &str) -> ScopeKey {
     ScopeKey {
         kind: ScopeKind::Session,
         name: name.to_owned(),
@@ -115,7 +115,7 @@ pub fn session(name: &str) -> ScopeKey {
 }
 
 /// The only budget of a scope.
-pub fn standing(engine: &mut Budgets, key: ScopeKey, now_ms: u64) -> Standing {
+pub(super) fn standing(engine: &mut Budgets, key: ScopeKey, now_ms: u64) -> Standing {
     let mut standings = engine.standings(now_ms, &Filter::Scope(key));
     assert_eq!(standings.len(), 1, "one budget");
     standings.remove(0)
