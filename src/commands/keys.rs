@@ -50,10 +50,10 @@ pub enum KeysCommand {
 pub struct CreateArgs {
     /// Whose it is: 1 to 64 lower-case letters, digits, - and _; its name in budgets, policies and the ledger
     pub name: String,
-    /// Team whose budgets it draws on, from [teams] in the config
+    /// Team whose budgets it draws on, of the teams in the config
     #[arg(long)]
     pub team: Option<String>,
-    /// Tier from [tiers] in the config [default: its team's, else auth.tier]
+    /// Tier, of those in the config [default: its team's, else auth.tier]
     #[arg(long)]
     pub tier: Option<String>,
     /// Priority of its requests that name none: low, normal, high or critical
