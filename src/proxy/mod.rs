@@ -20,6 +20,7 @@ mod headers;
 mod hold;
 mod identify;
 mod line;
+mod opening;
 mod parse;
 mod police;
 mod provider_key;

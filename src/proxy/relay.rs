@@ -4,6 +4,7 @@
 //! usage for, where the extra chunk is cut out). When a frame brings the end of the answer, the request is booked
 //! first and the frame goes out after: what a client has seen complete is in the ledger, whatever happens next.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -34,11 +35,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Turns the provider's answer into the client's.
 pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<AnswerBody> {
     let Served {
-        reply: Reply {
-            response,
-            upgrade,
-            head_at,
-        },
+        reply:
+            Reply {
+                response,
+                opening,
+                upgrade,
+                head_at,
+            },
         route,
         caller,
         class,
@@ -92,6 +95,7 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
         return Response::from_parts(parts, AnswerBody::own(Bytes::new()));
     }
     let mut relay = Relay {
+        begun: opening.begun,
         inner: body,
         limits: Limits::of(&account),
         meter,
@@ -106,7 +110,7 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
         account,
         status: parts.status,
     };
-    if relay.inner.is_end_stream() {
+    if relay.begun.is_empty() && relay.inner.is_end_stream() {
         // hyper will not ask a body without content for its end.
         relay.end();
     }
@@ -127,6 +131,8 @@ fn meter(endpoint: Endpoint, headers: &HeaderMap) -> Option<Meter> {
 
 /// A provider's answer on its way to the client.
 pub struct Relay {
+    /// What of the answer was read before any of it went out.
+    begun: VecDeque<Bytes>,
     inner: Incoming,
     limits: Limits,
     meter: Option<Meter>,
@@ -252,7 +258,7 @@ impl Relay {
             .meter
             .as_mut()
             .map_or(Progress::Running, |meter| meter.feed(&data));
-        let last = self.inner.is_end_stream();
+        let last = self.begun.is_empty() && self.inner.is_end_stream();
         if let Some(meter) = &self.meter {
             // The frame in hand is not passed on: what a hard budget has no room for is not delivered either.
             self.account.follow(meter.reading())?;
@@ -282,7 +288,11 @@ impl Relay {
             if let Some(trailers) = self.trailers.take() {
                 return Poll::Ready(Some(Ok(trailers)));
             }
-            match Pin::new(&mut self.inner).poll_frame(cx) {
+            let next = match self.begun.pop_front() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                None => Pin::new(&mut self.inner).poll_frame(cx),
+            };
+            match next {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.limits.heard();
                     match frame.into_data() {
@@ -350,7 +360,8 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.begun.is_empty()
+            && self.inner.is_end_stream()
             && self.waiting.is_none()
             && self.trailers.is_none()
             && self.hide.is_none()
@@ -358,10 +369,15 @@ impl Body for Relay {
 
     fn size_hint(&self) -> SizeHint {
         if self.hide.is_some() {
-            SizeHint::default()
-        } else {
-            self.inner.size_hint()
+            return SizeHint::default();
         }
+        let begun: u64 = self.begun.iter().map(|data| data.len() as u64).sum();
+        let mut hint = self.inner.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(begun));
+        }
+        hint.set_lower(hint.lower().saturating_add(begun));
+        hint
     }
 }
 

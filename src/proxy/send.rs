@@ -12,6 +12,7 @@ use super::classify::Class;
 use super::gate::Gate;
 use super::headers;
 use super::identify::Caller;
+use super::opening::{self, Opening};
 use super::parse::{Call, CallBody};
 use super::provider_key;
 use super::route::Route;
@@ -37,6 +38,8 @@ pub(super) struct Served {
 pub(super) struct Reply {
     /// Head and body as the provider sends them.
     pub(super) response: Response<Incoming>,
+    /// What of the body was read already.
+    pub(super) opening: Opening,
     /// The client's side of a connection that both want to turn into another protocol.
     pub(super) upgrade: Option<OnUpgrade>,
     /// When the head came.
@@ -53,6 +56,7 @@ pub(super) async fn send(
     let started = Instant::now();
     let Call {
         provider,
+        endpoint,
         credential,
         mut parts,
         body,
@@ -113,10 +117,12 @@ pub(super) async fn send(
         .send(request, header_timeout, &mut account.record_mut().attempts)
         .await;
     match sent {
-        Ok(response) => {
+        Ok(mut response) => {
             account.answered(response.status());
+            let opening = opening::open(&mut response, endpoint).await;
             Ok(Reply {
                 response,
+                opening,
                 upgrade,
                 head_at: Instant::now(),
             })
