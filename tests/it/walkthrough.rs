@@ -1,7 +1,7 @@
-//! `docs/walkthrough-levels.md`, followed to the letter: its commands are run in a shell, against the real binary, and
-//! must print what the page shows. What differs from run to run (times, durations, ids) is not compared.
+//! The worked examples of `docs`, followed to the letter: their commands are run in a shell, against the real binary, and
+//! must print what the page shows. What differs from run to run (times, durations, ids of keys) is not compared.
 //!
-//! With `BLESS=1` in the environment the page gets what was printed instead.
+//! With `BLESS=1` in the environment a page gets what was printed instead.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -24,8 +24,10 @@ const END: &str = "-- end of command --";
 /// The addresses that the page uses.
 const ADDRESSES: [&str; 2] = ["127.0.0.1:8402", "127.0.0.1:8403"];
 
-fn page() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/walkthrough-levels.md")
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name)
 }
 
 /// A part of the page.
@@ -52,6 +54,7 @@ fn parts(page: &str) -> Vec<Part> {
             "sh" => Part::Script(text.to_owned()),
             "console" => Part::Session(commands(text)),
             "text" => Part::Log(text.to_owned()),
+            "toml" => Part::Prose(format!("```{block}\n```\n")),
             other => panic!("who runs ```{other}?"),
         });
         rest = after;
@@ -155,10 +158,11 @@ async fn start(line: &str, folder: &Path) -> Binary {
     process
 }
 
-/// What a text says apart from when it was said: clocks, dates and durations are left out.
+/// What a text says apart from when it was said: clocks, dates, durations and ids of keys are left out.
 fn lasting(text: &str) -> String {
     let all_numbers =
         |word: &str, between| word.contains(between) && word.split(between).all(is_number);
+    let is_id = |word: &str| word.len() == 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_duration = |word: &str| {
         let number = word.trim_end_matches(|unit: char| unit.is_ascii_lowercase());
         number != word && is_number(number)
@@ -175,6 +179,7 @@ fn lasting(text: &str) -> String {
             // A duration of two words is a time as one of one word.
             None if is_time && words.last() == Some(&"(time)") => {}
             None if is_time => words.push("(time)"),
+            None if is_id(word) => words.push("(id)"),
             None => words.push(word),
         }
     }
@@ -187,7 +192,16 @@ fn is_number(text: &str) -> bool {
 
 #[tokio::test]
 async fn the_page_about_levels_shows_what_the_program_does() {
-    let page = page();
+    follow("walkthrough-levels.md").await;
+}
+
+#[tokio::test]
+async fn the_page_about_keys_shows_what_the_program_does() {
+    follow("keys.md").await;
+}
+
+async fn follow(name: &str) {
+    let page = page(name);
     let text = std::fs::read_to_string(&page).unwrap();
     let free: Vec<String> = ADDRESSES
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
