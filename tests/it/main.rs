@@ -32,5 +32,6 @@ mod streaming;
 mod throttle_path;
 mod tls;
 mod upgrade;
+mod walkthrough;
 mod wire;
 mod wire_samples;
