@@ -91,7 +91,7 @@ async fn room(
     match tried {
         Err(denied) if gate.throttle.mode == ThrottleMode::Shadow => {
             told("shadow");
-            Ok(gate.throttle.overrule(gate, wish, denied))
+            gate.throttle.overrule(gate, wish, denied).await
         }
         tried if waits => {
             told("wait");
