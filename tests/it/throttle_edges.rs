@@ -285,7 +285,10 @@ async fn the_worst_case_knows_the_dearest_way_to_be_served() {
     let priority = dollars(completions, &gpt(r#","service_tier":"priority""#)).await;
     let unsaid = dollars(completions, &gpt("")).await;
     assert!(priority > default * 1.5, "{default} {priority}");
-    assert!(unsaid > default * 1.5, "the account may say priority: {unsaid}");
+    assert!(
+        unsaid > default * 1.5,
+        "the account may say priority: {unsaid}"
+    );
     let routed = dollars(
         "/openrouter/api/v1/chat/completions",
         r#"{"model":"openai/gpt-5-nano","models":["openai/gpt-5"],"max_tokens":100000,"messages":[]}"#,
