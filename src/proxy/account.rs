@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, Response};
 
-use super::admit::Estimate;
 use super::answer::AnswerBody;
+use super::ask::Estimate;
 use super::book::{self, About};
 use super::gate::{Gate, Provider};
 use super::hold::Hold;
@@ -202,7 +202,7 @@ impl Account {
         let record = self.record_mut();
         record.level = reservation.level;
         record.reserved_tokens = ask.expected.fresh_tokens;
-        record.reserved_cost = Some(ask.expected.cost);
+        record.reserved_cost = Some(ask.expected.cost).filter(|_| !record.flags.price_unknown);
         if let Some(denied) = &reservation.overruled {
             record.flags.shadow = true;
             record

@@ -12,6 +12,7 @@
 mod account;
 mod admit;
 mod answer;
+mod ask;
 mod authenticate;
 mod book;
 mod classify;

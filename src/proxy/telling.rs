@@ -82,6 +82,13 @@ pub(super) fn refused(record: &mut Record, refusal: &Refusal, now_ms: u64) -> Op
             record.decided_by = Some("throttle.unknown_price".to_owned());
             Some(about(record, now_ms, EventKind::UnknownPrice))
         }
+        Refusal::Unbounded { budget, .. } => {
+            record.decided_by = Some(budget.clone());
+            Some(Event {
+                rule: Some(budget.clone()),
+                ..about(record, now_ms, EventKind::Refused)
+            })
+        }
         _ => None,
     }
 }

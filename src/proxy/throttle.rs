@@ -14,7 +14,7 @@ use crate::config::settings::{ThrottleMode, ThrottleSettings};
 use crate::llm::usage::Usage;
 use crate::policy::budget::{Amounts, Budget, ScopeKey, ScopeKind, Scopes};
 use crate::policy::budgets::{
-    Admitted, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Why,
+    Admitted, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Undecodable, Why,
 };
 use crate::policy::calendar::Calendar;
 use crate::policy::learned::Learned;
@@ -37,6 +37,8 @@ const PAUSE_FOR_RUNNING: Duration = Duration::from_secs(5);
 pub(super) struct Throttle {
     pub(super) mode: ThrottleMode,
     budgets: Mutex<Budgets>,
+    /// Held while scopes come back from the ledger: what was fetched must not grow old before it is restored.
+    fetching: tokio::sync::Mutex<()>,
     learned: Mutex<Learned>,
     pub(super) line: Line,
 }
@@ -70,7 +72,12 @@ impl Reservation {
             Some(held) => {
                 let now_ms = self.gate.clock.unix_ms();
                 let throttle = &self.gate.throttle;
-                throttle.with(&self.gate, |budgets| budgets.grow(held, ask, now_ms))
+                let grown = throttle.with(&self.gate, |budgets| budgets.grow(held, ask, now_ms));
+                // In the other modes nothing is cut off either.
+                grown.or_else(|outgrown| match throttle.mode {
+                    ThrottleMode::On => Err(outgrown),
+                    ThrottleMode::Shadow | ThrottleMode::Off => Ok(()),
+                })
             }
             None => Ok(()),
         }
@@ -109,6 +116,7 @@ impl Throttle {
         Self {
             mode: settings.mode,
             budgets: Mutex::new(Budgets::new(rules)),
+            fetching: tokio::sync::Mutex::default(),
             learned: Mutex::new(Learned::new(settings.output_quantile)),
             line: Line::new(&settings.queue),
         }
@@ -119,19 +127,21 @@ impl Throttle {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut budgets);
         let changes = budgets.take_changes();
-        let evicted = budgets.take_evicted();
+        // Under the lock, which does not wait for the ledger: whoever finds a scope missing must find it there.
+        Self::put_away(gate, &mut budgets);
         drop(budgets);
         if !changes.is_empty() {
             super::telling::levels_changed(gate, &changes);
-        }
-        if !evicted.is_empty() {
-            self.put_away(gate, evicted);
         }
         result
     }
 
     /// Hands scopes that nobody uses to the ledger. If it cannot take them now, they stay in memory.
-    fn put_away(&self, gate: &Gate, evicted: Vec<(ScopeKey, Vec<u8>)>) {
+    fn put_away(gate: &Gate, budgets: &mut Budgets) {
+        let evicted = budgets.take_evicted();
+        if evicted.is_empty() {
+            return;
+        }
         let now_ms = gate.clock.unix_ms();
         let (keys, named): (Vec<_>, Vec<_>) = evicted
             .into_iter()
@@ -141,7 +151,6 @@ impl Throttle {
             })
             .unzip();
         if let Err(back) = gate.ledger.put_away(named) {
-            let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, (_, bytes)) in keys.iter().zip(back) {
                 // The engine's own bytes, made a moment ago.
                 budgets.restore(key, Some(&bytes), now_ms).ok();
@@ -158,69 +167,89 @@ impl Throttle {
         gate: &Arc<Gate>,
         wish: &Wish<'_>,
     ) -> Result<Result<Reservation, Box<Denied>>, Refusal> {
-        loop {
+        let admit = |budgets: &mut Budgets| {
             let now_ms = gate.clock.unix_ms();
-            let tried = self.with(gate, |budgets| {
-                let missing = budgets.missing(&wish.scopes);
-                if missing.is_empty() {
-                    Ok(budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms))
-                } else {
-                    Err(missing)
-                }
-            });
-            match tried {
-                Ok(Ok(Admitted { held, level })) => {
-                    return Ok(Ok(Reservation {
-                        gate: Arc::clone(gate),
-                        held: Some(held),
-                        level,
-                        overruled: None,
-                    }));
-                }
-                Ok(Err(denied)) => return Ok(Err(Box::new(denied))),
-                Err(missing) => self.fetch(gate, missing).await?,
-            }
-        }
+            budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms)
+        };
+        let admitted = self.with_all(gate, &wish.scopes, admit).await?;
+        Ok(match admitted {
+            Ok(Admitted { held, level }) => Ok(Reservation {
+                gate: Arc::clone(gate),
+                held: Some(held),
+                level,
+                overruled: None,
+            }),
+            Err(denied) => Err(Box::new(denied)),
+        })
     }
 
-    /// Charges a request whatever the budgets say.
-    pub(super) fn overrule(
+    /// Charges a request whatever the budgets say. Waits as [`Self::try_now`] does.
+    ///
+    /// # Errors
+    /// The ledger does not give back what was put away into it.
+    pub(super) async fn overrule(
         &self,
         gate: &Arc<Gate>,
         wish: &Wish<'_>,
         denied: Box<Denied>,
-    ) -> Reservation {
-        let now_ms = gate.clock.unix_ms();
-        let held = self.with(gate, |budgets| {
+    ) -> Result<Reservation, Refusal> {
+        let charge = |budgets: &mut Budgets| {
+            let now_ms = gate.clock.unix_ms();
             budgets.charge(&wish.scopes, &wish.ask, now_ms)
-        });
-        Reservation {
+        };
+        let held = self.with_all(gate, &wish.scopes, charge).await?;
+        Ok(Reservation {
             gate: Arc::clone(gate),
             held: Some(held),
             level: denied.level,
             overruled: Some(denied),
-        }
+        })
     }
 
-    async fn fetch(&self, gate: &Gate, missing: Vec<ScopeKey>) -> Result<(), Refusal> {
-        let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, "the ledger does not give back what a session has spent");
-            Refusal::LedgerUnavailable
-        };
-        let found = gate
-            .ledger
-            .fetch_away(missing.iter().map(name_of).collect())
-            .await;
-        let found = found.map_err(|error| unreadable(&error))?;
-        let now_ms = gate.clock.unix_ms();
-        self.with(gate, |budgets| {
-            for (key, bytes) in missing.iter().zip(found) {
-                budgets
-                    .restore(key, bytes.as_deref(), now_ms)
-                    .map_err(|error| unreadable(&error))?;
+    /// Runs something on the budgets while all scopes of a request are in memory.
+    ///
+    /// # Errors
+    /// The ledger does not give back what was put away into it.
+    async fn with_all<T>(
+        &self,
+        gate: &Gate,
+        scopes: &Scopes<'_>,
+        work: impl Fn(&mut Budgets) -> T,
+    ) -> Result<T, Refusal> {
+        let now = |budgets: &mut Budgets| {
+            let missing = budgets.missing(scopes);
+            if missing.is_empty() {
+                Ok(work(budgets))
+            } else {
+                Err(missing)
             }
-            Ok(())
-        })
+        };
+        if let Ok(done) = self.with(gate, now) {
+            return Ok(done);
+        }
+        // One at a time: a scope that somebody else brought back, used and put away meanwhile would be restored as it was
+        // before.
+        let _fetching = self.fetching.lock().await;
+        loop {
+            let missing = match self.with(gate, now) {
+                Ok(done) => return Ok(done),
+                Err(missing) => missing,
+            };
+            let names = missing.iter().map(name_of).collect();
+            let found = gate.ledger.fetch_away(names).await;
+            let found = found.map_err(|error| unreadable(&error))?;
+            // Used in the step in which they come back, because the next one may put them away again.
+            let done = self.with(gate, |budgets| {
+                let now_ms = gate.clock.unix_ms();
+                for (key, bytes) in missing.iter().zip(found) {
+                    budgets.restore(key, bytes.as_deref(), now_ms)?;
+                }
+                Ok(now(budgets).ok())
+            });
+            if let Some(done) = done.map_err(|error: Undecodable| unreadable(&error))? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Lets somebody count requests that ended before this process began. Nothing is put away meanwhile; see
@@ -308,6 +337,11 @@ impl Gate {
 /// The name under which the ledger keeps a scope that was put away.
 fn name_of(key: &ScopeKey) -> Vec<u8> {
     minicbor::to_vec(key).expect("encoding into memory cannot fail")
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the ledger does not give back what a session has spent");
+    Refusal::LedgerUnavailable
 }
 
 /// A budget's no, as the client's answer.

@@ -39,6 +39,9 @@ impl Refusal {
                 "tollgate: the price of {model} is not known, and throttle.unknown_price is \"refuse\"; state its \
                  price under [[models]]"
             ),
+            Refusal::Unbounded { budget, why } => format!(
+                "tollgate: budget {budget} is hard, so nothing passes that might exceed it, and {why}"
+            ),
             Refusal::BadKey { why } => format!("tollgate: {why}"),
             Refusal::LedgerUnavailable => {
                 "tollgate: the ledger cannot be written (is the disk full?), and nothing is served unrecorded; see \

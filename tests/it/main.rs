@@ -29,6 +29,7 @@ mod request_properties;
 mod rig;
 mod simulate;
 mod streaming;
+mod throttle_edges;
 mod throttle_path;
 mod tls;
 mod upgrade;

@@ -12,7 +12,7 @@ use tollgate::units::Cost;
 use crate::rig::*;
 
 /// A budget that cannot be exceeded, and nothing else.
-const ONLY: [(&str, &str); 7] = [
+pub(crate) const ONLY: [(&str, &str); 7] = [
     ("budgets.session-tokens-hour.enabled", "false"),
     ("budgets.session-tokens-day.enabled", "false"),
     ("budgets.session-usd-hour.enabled", "false"),
