@@ -170,7 +170,7 @@ fn sums(records: &[Record], name_of: impl Fn(&Record) -> Option<String>) -> BTre
 /// Compares what a proxy says of its budgets with what the records add up to.
 fn compare(throttle: &Value, records: &[Record]) {
     let by_session = sums(records, |record| Some(record.session.clone()));
-    let by_model = sums(records, |record| record.model.clone());
+    let by_model = sums(records, |record| record.requested_model.clone());
     let by_provider = sums(records, |record| Some(record.provider.clone()));
     let everything = sums(records, |_| Some(String::new()));
     let mut seen = 0;

@@ -77,10 +77,6 @@ async fn a_refusal_and_a_wait_are_told_with_their_numbers() {
         waited["request"],
         passed.value("x-tollgate-request-id").unwrap()
     );
-    assert_eq!(
-        (&waited["limit"], &waited["unit"], &waited["level"]),
-        (&json!(10), &json!("requests"), &json!("SOFT"))
-    );
 
     for _ in 0..8 {
         ask("s", "critical").passes(&tollgate).await;
@@ -101,6 +97,30 @@ async fn a_refusal_and_a_wait_are_told_with_their_numbers() {
         head.value("x-tollgate-request-id").unwrap()
     );
     assert_eq!(refused["model"], MODEL);
+}
+
+#[tokio::test]
+async fn a_wait_is_told_with_the_budget_that_it_was_for() {
+    let rules = Rules::none().budget("b", "session", "minute", "10 requests");
+    let (tollgate, _provider) = rules.before_echo().await;
+    for _ in 0..8 {
+        ask("s", "normal").passes(&tollgate).await;
+    }
+    let mut low = tollgate.connect().await;
+    low.send(ask("s", "low").bytes()).await;
+    waiting(&tollgate, 1).await;
+    tollgate.set_clock(NOON + 70 * SECOND);
+    low.head().await;
+    let waited = &events(&tollgate, "waited", 1).await[0];
+    for (field, value) in [
+        ("budget", json!("b")),
+        ("scope", json!("session s")),
+        ("limit", json!(10)),
+        ("unit", json!("requests")),
+        ("level", json!("SOFT")),
+    ] {
+        assert_eq!(waited[field], value, "{field}: {waited}");
+    }
 }
 
 #[tokio::test]

@@ -143,11 +143,26 @@ async fn who_may_not_say_critical_is_treated_by_what_it_may_say() {
     // HARD: normal is refused, however it calls itself.
     let (head, _) = with(&capped, "s", "critical").send(&tollgate).await;
     assert_ne!(head.status(), 200);
-    assert_eq!(head.value("x-tollgate-priority"), Some("normal"));
     let record = tollgate.record(&head).await;
     assert_eq!(record.priority, Priority::Normal);
     assert!(record.flags.priority_capped, "{record:?}");
     with(&free, "s", "critical").passes(&tollgate).await;
+}
+
+#[tokio::test]
+async fn a_priority_that_was_capped_is_told_with_what_was_asked_for() {
+    let keys = Keys::new();
+    let capped = keys.make("capped", None, Some("free"));
+    let change = |settings: &mut Settings| {
+        let policy = Policy {
+            max_priority: Some(Priority::Normal),
+            ..Policy::default()
+        };
+        settings.tiers = [("free".to_owned(), policy)].into();
+    };
+    let (tollgate, _provider) = keys.before_echo(&Rules::none(), change).await;
+    let head = with(&capped, "s", "critical").passes(&tollgate).await;
+    assert_eq!(head.value("x-tollgate-priority"), Some("normal"));
     let event = &events(&tollgate, "priority_capped", 1).await[0];
     assert_eq!(
         (&event["key"], &event["asked_priority"], &event["priority"]),

@@ -139,15 +139,6 @@ async fn a_named_budget_counts_the_one_that_it_names() {
                 ..ask("s", "high")
             },
         ),
-        // An alias in the config means the same model.
-        (
-            "model:claude-5-5-sonnet",
-            ask("s", "high"),
-            Ask {
-                model: "claude-haiku-4-5",
-                ..ask("s", "high")
-            },
-        ),
     ] {
         let (tollgate, _provider) = Rules::none()
             .budget("b", scope, "day", "5 requests")
@@ -167,6 +158,19 @@ async fn a_named_budget_counts_the_one_that_it_names() {
         assert!(!passes(&tollgate, &named).await, "{scope}");
         other.passes(&tollgate).await;
     }
+}
+
+#[tokio::test]
+async fn a_named_budget_knows_its_model_by_any_of_the_catalogues_names() {
+    let rules = Rules::none().budget("b", "model:claude-5-5-sonnet", "day", "5 requests");
+    let (tollgate, _provider) = rules.before_echo().await;
+    for _ in 0..5 {
+        ask("s", "critical").passes(&tollgate).await;
+    }
+    assert!(
+        !passes(&tollgate, &ask("s", "high")).await,
+        "the budget binds nobody"
+    );
 }
 
 #[tokio::test]
@@ -268,12 +272,11 @@ async fn cache_reads_count_only_where_a_budget_says_so_and_cache_writes_always()
 #[tokio::test]
 async fn a_model_that_costs_nothing_counts_tokens_and_is_never_refused_for_money() {
     let rules = Rules::none()
-        .hard("money", "session", "hour", "0.01 usd")
-        .budget("tokens", "session", "hour", "10,000 tokens");
+        .hard("money", "session", "hour", "0.1 usd")
+        .budget("tokens", "session", "hour", "20,000 tokens");
     let (tollgate, _provider) = rules.before_echo().await;
     Ask {
-        output: 1_000,
-        cap: Some(900),
+        output: 10_000,
         ..ask("s", "critical")
     }
     .passes(&tollgate)
@@ -291,9 +294,9 @@ async fn a_model_that_costs_nothing_counts_tokens_and_is_never_refused_for_money
         let record = tollgate.record(&head).await;
         assert_eq!(record.cost, Some(tollgate::units::Cost::ZERO));
     }
-    assert_eq!(amounts(&tollgate, "tokens", Some("s")).await, (7_000, 0));
+    assert_eq!(amounts(&tollgate, "tokens", Some("s")).await, (16_000, 0));
     let money = standing(&tollgate, "money", Some("s")).await.unwrap();
-    assert_eq!(money["settled"], "0.01");
+    assert_eq!(money["settled"], "0.10");
     Ask {
         output: 3_000,
         priority: "high",
