@@ -490,3 +490,65 @@ async fn a_session_that_was_put_away_comes_back_right_after_a_restart_too() {
     }
     run.end().await;
 }
+
+#[tokio::test]
+async fn a_request_that_a_shutdown_cuts_off_is_settled() {
+    let upstream = provider().await;
+    let home = TempDir::new().unwrap();
+    let rules = wide().set("server.drain_timeout", "300ms");
+    let mut proxy = binary::Proxy::start(command(home.path(), upstream, &rules)).await;
+    let mut hanging = Wire::connect(proxy.address).await;
+    let one = Ask {
+        stream: true,
+        prompt: "hang",
+        cap: Some(3_000),
+        ..ask("s", "normal")
+    };
+    hanging.send(one.bytes()).await;
+    hanging.head().await;
+    proxy.process.terminate();
+    proxy.process.ended().await;
+    let mut proxy = binary::Proxy::start(command(home.path(), upstream, &rules)).await;
+    let throttle = proxy.get("/api/v1/throttle").await.json();
+    proxy.process.terminate();
+    proxy.process.ended().await;
+    let records = records_at_rest(home.path()).await;
+    assert_eq!(records.len(), 1);
+    assert!(records[0].usage.fresh() > 0, "{records:#?}");
+    compare(&throttle, &records);
+}
+
+#[tokio::test]
+async fn a_restart_in_the_next_month_begins_that_month_and_keeps_the_hour() {
+    let upstream = Upstream::start().await.answering(echo);
+    let home = TempDir::new().unwrap();
+    let rules = Rules::none()
+        .budget("month", "session", "month", "100 requests")
+        .budget("hour", "session", "hour", "100 requests")
+        .set("throttle.time_zone", "Europe/Vienna");
+    let border: jiff::Timestamp = "2026-11-30T23:00:00Z".parse().unwrap();
+    let border = u64::try_from(border.as_millisecond()).unwrap();
+    for (now, before) in [
+        (border - 10 * MINUTE, [0, 0]),
+        (border - 5 * MINUTE, [10, 10]),
+        (border + MINUTE, [0, 20]),
+        (border + 51 * MINUTE, [10, 20]),
+    ] {
+        let run = Run::start(home.path(), upstream.address, &rules, now).await;
+        let throttle = run
+            .ask(request("GET /api/v1/throttle", &[], ""))
+            .await
+            .1
+            .json();
+        let settled = ["month", "hour"].map(|budget| {
+            let budgets = throttle["budgets"].as_array().unwrap();
+            let found = budgets.iter().find(|known| known["budget"] == budget);
+            found.map_or(0, |found| found["settled"].as_u64().unwrap())
+        });
+        assert_eq!(settled, before, "{now}: {throttle}");
+        for _ in 0..10 {
+            assert_eq!(run.ask(ask("s", "normal").bytes()).await.0.status(), 200);
+        }
+        run.end().await;
+    }
+}

@@ -369,3 +369,136 @@ async fn an_ordinary_budget_is_exceeded_at_most_by_what_requests_use_beyond_thei
         );
     }
 }
+
+#[tokio::test]
+async fn each_formats_output_cap_is_what_a_hard_budget_reserves() {
+    let gemini = "/gemini/v1beta/models/gemini-3-flash:generateContent";
+    let chat = "/openai/v1/chat/completions";
+    let contents = json!([{"parts": [{"text": "hi"}]}]);
+    for (path, body, fits) in [
+        (
+            "/anthropic/v1/messages",
+            json!({"model": MODEL, "max_tokens": 5_000, "messages": []}),
+            true,
+        ),
+        (
+            "/anthropic/v1/messages",
+            json!({"model": MODEL, "max_tokens": 11_000, "messages": []}),
+            false,
+        ),
+        (
+            "/anthropic/v1/messages",
+            json!({"model": MODEL, "messages": []}),
+            false,
+        ),
+        (
+            chat,
+            json!({"model": "gpt-5", "max_tokens": 5_000, "messages": []}),
+            true,
+        ),
+        (
+            chat,
+            json!({"model": "gpt-5", "max_completion_tokens": 5_000, "messages": []}),
+            true,
+        ),
+        (
+            chat,
+            json!({"model": "gpt-5", "max_tokens": 10, "max_completion_tokens": 11_000, "messages": []}),
+            false,
+        ),
+        (
+            chat,
+            json!({"model": "gpt-5", "max_tokens": 11_000, "max_completion_tokens": 10, "messages": []}),
+            false,
+        ),
+        (chat, json!({"model": "gpt-5", "messages": []}), false),
+        (
+            chat,
+            json!({"model": "nobody-knows-me-1", "messages": []}),
+            false,
+        ),
+        // Each of several choices may be as long as the cap.
+        (
+            chat,
+            json!({"model": "gpt-5", "max_tokens": 600, "n": 20, "messages": []}),
+            false,
+        ),
+        (
+            chat,
+            json!({"model": "gpt-5", "max_tokens": 600, "n": 2, "messages": []}),
+            true,
+        ),
+        (
+            "/openai/v1/completions",
+            json!({"model": "gpt-3.5-turbo-instruct", "max_tokens": 600, "n": 1, "best_of": 20, "prompt": "hi"}),
+            false,
+        ),
+        (
+            "/openai/v1/completions",
+            json!({"model": "gpt-3.5-turbo-instruct", "max_tokens": 600, "prompt": ["a"; 20]}),
+            false,
+        ),
+        (
+            "/openai/v1/responses",
+            json!({"model": "gpt-5", "max_output_tokens": 5_000, "input": "hi"}),
+            true,
+        ),
+        (
+            "/openai/v1/responses",
+            json!({"model": "gpt-5", "input": "hi"}),
+            false,
+        ),
+        (
+            gemini,
+            json!({"contents": contents, "generationConfig": {"maxOutputTokens": 5_000}}),
+            true,
+        ),
+        (
+            gemini,
+            json!({"contents": contents, "generation_config": {"max_output_tokens": 5_000}}),
+            true,
+        ),
+        (
+            gemini,
+            json!({"contents": contents, "generationConfig": {"maxOutputTokens": 11_000}}),
+            false,
+        ),
+        (
+            gemini,
+            json!({"contents": contents, "generationConfig": {"maxOutputTokens": 600, "candidateCount": 20}}),
+            false,
+        ),
+        (gemini, json!({"contents": contents}), false),
+        (
+            "/ollama/api/chat",
+            json!({"model": "qwen3", "options": {"num_predict": 5_000}, "messages": []}),
+            true,
+        ),
+        (
+            "/ollama/api/chat",
+            json!({"model": "qwen3", "options": {"num_predict": 11_000}, "messages": []}),
+            false,
+        ),
+        (
+            "/ollama/api/chat",
+            json!({"model": "qwen3", "options": {"num_predict": -1}, "messages": []}),
+            false,
+        ),
+        (
+            "/ollama/api/chat",
+            json!({"model": "qwen3", "messages": []}),
+            false,
+        ),
+    ] {
+        let (tollgate, provider) = Rules::none()
+            .hard("cap", "global", "hour", "10,000 tokens")
+            .before_echo()
+            .await;
+        let (head, answer) = tollgate
+            .ask(request(&format!("POST {path}"), &[], body.to_string()))
+            .await;
+        let status = if fits { 200 } else { 400 };
+        assert_eq!(head.status(), status, "{path} {body}: {}", answer.text());
+        assert_eq!(provider.take().len(), usize::from(fits));
+    }
+}

@@ -89,7 +89,11 @@ async fn low_priority_goes_on_when_a_running_request_ends_smaller_than_reserved(
     assert_eq!(head.status(), 200);
     assert!(head.value("x-tollgate-queued-ms").is_some(), "{head:?}");
     assert!(tollgate.record(&head).await.queued_us > 0);
-    assert_eq!(events(&tollgate, "waited", 1).await.len(), 1);
+    let waited = events(&tollgate, "waited", 1).await;
+    assert!(
+        waited.iter().any(|event| event["session"] == "s"),
+        "{waited:#?}"
+    );
     assert_eq!(amounts(&tollgate, "b", Some("s")).await.1, 0);
 }
 
@@ -216,6 +220,7 @@ async fn each_stream_gets_comments_of_its_own_format_while_it_waits() {
         "/anthropic/v1/messages",
         "/openai/v1/chat/completions",
         "/openai/v1/responses",
+        "/gemini/v1beta/models/gemini-3-flash:streamGenerateContent?alt=sse",
     ] {
         let (tollgate, _provider) = at_soft(rules.clone()).await;
         let low = Ask {
@@ -285,4 +290,46 @@ async fn higher_priority_does_not_wait_behind_low() {
     ask("s", "critical").passes(&tollgate).await;
     assert_eq!(provider.take().len(), 3);
     waiting(&tollgate, 5).await;
+}
+
+#[tokio::test]
+async fn who_has_room_does_not_wait_because_somebody_else_has_none() {
+    let rules = Rules::none().budget("b", "session", "minute", "10 requests");
+    let (tollgate, _provider) = rules.before_echo().await;
+    for _ in 0..8 {
+        ask("full", "normal").passes(&tollgate).await;
+    }
+    let _full = sent(&tollgate, &ask("full", "low")).await;
+    waiting(&tollgate, 1).await;
+    let head = ask("empty", "low").passes(&tollgate).await;
+    assert_eq!(head.value("x-tollgate-level"), Some("NONE"));
+    let record = tollgate.record(&head).await;
+    assert_eq!(
+        (head.value("x-tollgate-queued-ms"), record.queued_us),
+        (None, 0)
+    );
+}
+
+#[tokio::test]
+async fn who_has_room_does_not_wait_behind_one_of_its_own_session_that_has_none() {
+    // The session's budget for one model is at SOFT, and that for the other is empty.
+    let rules = Rules::none().budget("b", "model", "minute", "10 requests");
+    let (tollgate, _provider) = rules.before_echo().await;
+    for _ in 0..8 {
+        ask("s", "normal").passes(&tollgate).await;
+    }
+    let _full = sent(&tollgate, &ask("s", "low")).await;
+    waiting(&tollgate, 1).await;
+    let begun = Instant::now();
+    let other = Ask {
+        model: "claude-haiku-4-5",
+        ..ask("s", "low")
+    };
+    let head = other.passes(&tollgate).await;
+    assert_eq!(head.value("x-tollgate-level"), Some("NONE"));
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
 }
