@@ -435,7 +435,7 @@ async fn each_formats_output_cap_is_what_a_hard_budget_reserves() {
         ),
         (
             "/openai/v1/completions",
-            json!({"model": "gpt-3.5-turbo-instruct", "max_tokens": 600, "prompt": ["a"; 20]}),
+            json!({"model": "gpt-3.5-turbo-instruct", "max_tokens": 600, "prompt": vec!["a"; 20]}),
             false,
         ),
         (
