@@ -3,6 +3,7 @@
 mod bad_input;
 mod binary;
 mod budgets;
+mod budgets_held;
 mod catalogue;
 mod cli_env;
 mod config;
