@@ -170,17 +170,17 @@ fn lasting(text: &str) -> String {
     let mut words: Vec<&str> = Vec::new();
     let mut rest = text.split_whitespace().peekable();
     while let Some(word) = rest.next() {
-        let bare = word.trim_end_matches([',', '.']);
+        let bare = word.trim_end_matches([',', '.', ';']);
         let in_minutes = is_number(bare) && rest.peek().is_some_and(|next| next.starts_with("min"));
         let is_time =
             all_numbers(bare, ':') || all_numbers(bare, '-') || is_duration(bare) || in_minutes;
-        match word.split_once("\"eases_in_ms\":") {
-            Some((before, _)) => words.push(before),
-            // A duration of two words is a time as one of one word.
-            None if is_time && words.last() == Some(&"(time)") => {}
-            None if is_time => words.push("(time)"),
-            None if is_id(word) => words.push("(id)"),
-            None => words.push(word),
+        if is_id(word) {
+            words.push("(id)");
+        } else if !is_time {
+            words.push(word);
+        } else if words.last() != Some(&"(time)") {
+            // A duration of two words is a time as one of one word is.
+            words.push("(time)");
         }
     }
     words.join(" ")
