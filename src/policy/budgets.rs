@@ -25,7 +25,7 @@ mod standing;
 pub use self::changes::{Changes, LevelChange};
 pub use self::decision::{Denied, Why};
 pub use self::put_away::Undecodable;
-pub use self::standing::{Filter, Standing};
+pub use self::standing::{Filter, Standing, sort};
 
 use self::live::{Live, Place};
 use self::plan::{PlanId, Plans};

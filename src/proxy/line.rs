@@ -23,6 +23,16 @@ use crate::units::Priority;
 /// Least time between two rounds of the usher: ends of requests in between are looked at together.
 const ROUND: Duration = Duration::from_millis(10);
 
+/// A round is followed by a pause this many times as long, so that the usher takes a tenth of one core at most, however many
+/// wait …
+const PAUSE_TO_ROUND: u32 = 9;
+
+/// … but by none longer than this, as a round may have waited for the ledger.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many tries the usher lets others on its thread go on.
+const TRIES_AT_ONCE: usize = 64;
+
 /// Longest time between two rounds: the calendar's clock may be set forward meanwhile.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
@@ -234,7 +244,10 @@ pub(super) async fn wait(
 async fn usher(gate: Arc<Gate>) {
     let line = &gate.throttle.line;
     loop {
+        let began = Instant::now();
         let rest = round(&gate, line).await;
+        let pause = began.elapsed() * PAUSE_TO_ROUND;
+        let pause = pause.clamp(ROUND, LONGEST_PAUSE);
         {
             let mut waiting = line.lock();
             if waiting.queue.is_empty() {
@@ -242,33 +255,40 @@ async fn usher(gate: Arc<Gate>) {
                 return;
             }
         }
-        sleep(ROUND).await;
+        sleep(pause).await;
         tokio::select! {
             () = line.room.notified() => {}
-            () = sleep(rest.saturating_sub(ROUND)) => {}
+            () = sleep(rest.saturating_sub(pause)) => {}
         }
     }
 }
 
-/// Tries the first of each session until nobody more is admitted. Says when the next one will pass by itself.
+/// Somebody's place, and what they wish.
+type Head = (Ticket, Arc<OwnWish>);
+
+fn copied<'a>(heads: impl IntoIterator<Item = (Ticket, &'a Waiter)>) -> Vec<Head> {
+    let copy = |(ticket, waiter): (Ticket, &Waiter)| (ticket, Arc::clone(&waiter.wish));
+    heads.into_iter().map(copy).collect()
+}
+
+/// Tries the first of each session, and then the next ones of those that were served, until nobody more is admitted. Says
+/// when the next one will pass by itself.
 async fn round(gate: &Arc<Gate>, line: &Line) -> Duration {
-    loop {
-        let heads: Vec<(Ticket, Arc<OwnWish>)> = line
-            .lock()
-            .queue
-            .heads()
-            .map(|(ticket, waiter)| (ticket, Arc::clone(&waiter.wish)))
-            .collect();
-        let mut rest = LONGEST_REST;
-        let mut served = false;
-        for (ticket, wish) in heads {
+    let mut rest = LONGEST_REST;
+    let mut heads = copied(line.lock().queue.heads());
+    while !heads.is_empty() {
+        let mut served = Vec::new();
+        for (tries, (ticket, wish)) in heads.iter().enumerate() {
+            if tries % TRIES_AT_ONCE == TRIES_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             match gate.throttle.try_now(gate, &wish.wish()).await {
                 Ok(Ok(reservation)) => {
-                    served = true;
                     let mut waiting = line.lock();
-                    let waiter = waiting.queue.serve(&wish.session, ticket);
+                    let waiter = waiting.queue.serve(&wish.session, *ticket);
                     line.note(gate, &waiting);
                     drop(waiting);
+                    served.push(&*wish.session);
                     if let Some(waiter) = waiter {
                         // A client that has just left: the reservation comes back, and goes.
                         drop(waiter.grant.send(reservation));
@@ -282,8 +302,8 @@ async fn round(gate: &Arc<Gate>, line: &Line) -> Duration {
                 Err(_) => {}
             }
         }
-        if !served {
-            return rest;
-        }
+        let next = copied(line.lock().queue.heads_of(served.into_iter()));
+        heads = next;
     }
+    rest
 }

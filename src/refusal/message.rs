@@ -12,7 +12,7 @@ impl Refusal {
             Refusal::UpgradeRequired => {
                 "tollgate: no WebSocket here; send plain HTTP requests to the same path".to_owned()
             }
-            Refusal::BadTarget => "tollgate: the request's target must be a path".to_owned(),
+            Refusal::BadTarget => "tollgate: the request's target must be a path without \".\" and \"..\" in it".to_owned(),
             Refusal::HeadTooLarge { limit } => format!(
                 "tollgate: the request's headers are larger than {limit} bytes together; raise server.max_header in \
                  tollgate's config if that is intended"

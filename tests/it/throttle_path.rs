@@ -438,3 +438,37 @@ async fn expected_outputs_are_learned_from_what_was_used() {
     let later = tollgate.record(&later).await.reserved_tokens;
     assert!(first >= 1_024 && later < 100, "{first} then {later}");
 }
+
+#[tokio::test]
+async fn everybody_in_line_is_served_when_there_is_room_for_all() {
+    let upstream = Upstream::start().await;
+    let answering = upstream.answering(|_| used(1, 1));
+    let tollgate = with_only(
+        answering.address,
+        &[
+            ("budgets.minute.scope", "global"),
+            ("budgets.minute.window", "minute"),
+            ("budgets.minute.limit", "200 requests"),
+        ],
+    )
+    .await;
+    for _ in 0..160 {
+        assert_eq!(
+            tollgate.ask(message("first", "normal", 1)).await.0.status(),
+            200
+        );
+    }
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let mut client = tollgate.connect().await;
+        let session = format!("s{}", number % 8);
+        client.send(message(&session, "low", 1)).await;
+        clients.push(client);
+    }
+    waiting(&tollgate, 40).await;
+    tollgate.set_clock(NOON + 62_000);
+    for mut client in clients {
+        assert_eq!(client.message().await.0.status(), 200);
+    }
+    waiting(&tollgate, 0).await;
+}
