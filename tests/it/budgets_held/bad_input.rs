@@ -62,7 +62,7 @@ async fn names_that_cannot_be_are_refused_in_the_clients_format_and_cost_nothing
             assert!(text.contains(headers[0].0), "{shown:?}: {text}");
             assert!(text.len() < 1_000, "what was sent is not sent back whole");
         }
-        for tag in ["/@a:urgent", "/@:low", "/@a%20b:low", "/@%FF"] {
+        for tag in ["/@a:urgent", "/@:low", "/@a%20b:low", "/@%C3%A9"] {
             let (head, _) = tollgate
                 .ask(request(&format!("POST {tag}{path}"), &[], &body))
                 .await;
@@ -341,7 +341,7 @@ async fn any_number_of_session_names_leaves_memory_bounded_and_forgets_nobody() 
     assert!(live <= LIVE as f64 + 16.0, "{live} are in memory");
     // Metrics, the ledger's cache and malloc take their share; what counts is that it is not one of each name.
     let grown = (late - early) / (count - count / 4) as f64;
-    eprintln_figures(count, early, late, grown);
+    print_figures(count, early, late, grown);
     assert!(
         late - early < 24e6 + 600.0 * count as f64,
         "{early} then {late}: {grown} bytes for each name"
@@ -375,6 +375,6 @@ async fn any_number_of_session_names_leaves_memory_bounded_and_forgets_nobody() 
 
 /// Figures for whoever runs the test with a large number.
 #[expect(clippy::print_stdout, reason = "figures of a test run")]
-fn eprintln_figures(count: usize, early: f64, late: f64, grown: f64) {
+fn print_figures(count: usize, early: f64, late: f64, grown: f64) {
     println!("{count} names: {early} then {late} bytes resident, {grown:.0} bytes for each");
 }

@@ -417,3 +417,25 @@ async fn an_unknown_price_leaves_an_event_whether_allowed_or_assumed() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_costs_nothing_is_not_refused_for_a_price_that_nobody_knows() {
+    let rules = Rules::none()
+        .budget("money", "session", "hour", "1 usd")
+        .set("throttle.unknown_price", "refuse");
+    let (tollgate, _provider) = rules.before_echo().await;
+    for (line, body) in [
+        ("GET /openai/v1/models", ""),
+        (
+            "POST /anthropic/v1/messages/count_tokens",
+            r#"{"model":"nobody-knows-me-1","messages":[]}"#,
+        ),
+        (
+            "POST /ollama/api/chat",
+            r#"{"model":"nobody-knows-me-1","messages":[],"stream":false}"#,
+        ),
+    ] {
+        let (head, answer) = tollgate.ask(request(line, &[], body)).await;
+        assert_eq!(head.status(), 200, "{line}: {}", answer.text());
+    }
+}

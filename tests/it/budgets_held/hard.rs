@@ -279,6 +279,143 @@ async fn a_hard_budget_holds_for_input_that_the_request_only_points_at() {
     assert!(over.is_empty(), "{over:#?}");
 }
 
+/// Sends these all at once.
+async fn all_at_once(tollgate: &Tollgate, requests: Vec<Vec<u8>>) -> Vec<u16> {
+    let mut clients = tokio::task::JoinSet::new();
+    for bytes in requests {
+        let mut wire = tollgate.connect().await;
+        clients.spawn(async move {
+            wire.send(bytes).await;
+            wire.message().await.0.status()
+        });
+    }
+    clients.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_budget_holds_for_images_whose_price_is_known() {
+    // 4,160 output tokens of gpt-image-1 at $40 for a million: $0.1664 for each image.
+    let upstream = Upstream::start().await.answering(|_| {
+        json_answer(r#"{"created":1,"data":[{"b64_json":"iVBORw0KGgo="}],"usage":{"input_tokens":10,"input_tokens_details":{"text_tokens":10,"image_tokens":0},"output_tokens":4160,"output_tokens_details":{"image_tokens":4160,"text_tokens":0},"total_tokens":4170}}"#)
+    });
+    for limit in ["1 usd", "20,000 tokens"] {
+        let tollgate = Rules::none()
+            .hard("cap", "global", "hour", limit)
+            .start(upstream.address)
+            .await;
+        let body =
+            r#"{"model":"gpt-image-1","prompt":"a toll gate","size":"1024x1024","quality":"high"}"#;
+        let image = request(
+            "POST /openai/v1/images/generations",
+            &[("x-tollgate-priority", "critical")],
+            body,
+        );
+        all_at_once(&tollgate, vec![image; 40]).await;
+        tollgate.settled().await;
+        let standing = standing(&tollgate, "cap", None).await.unwrap();
+        assert!(standing["fill"].as_f64().unwrap() <= 1.0, "{standing}");
+        let records = tollgate.records().await;
+        assert!(
+            records.iter().all(
+                |record| record.outcome.as_str() == "refused" || record.cost > Some(Cost::ZERO)
+            )
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_budget_holds_for_work_that_goes_on_in_the_background() {
+    let numbers = AtomicU64::new(0);
+    let upstream = Upstream::start().await.answering(move |arrived| {
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let (id, status, usage) = match arrived.head.asks().strip_prefix("GET /v1/responses/") {
+            Some(id) => (id.to_owned(), "completed", json!({"input_tokens": 10, "output_tokens": 1_000, "total_tokens": 1_010})),
+            None => (format!("resp_{number}"), "queued", Value::Null),
+        };
+        json_answer(json!({"id": id, "object": "response", "status": status, "background": true, "model": "gpt-5", "output": [], "usage": usage}).to_string())
+    });
+    let tollgate = Rules::none()
+        .hard("cap", "global", "hour", "10,000 tokens")
+        .start(upstream.address)
+        .await;
+    let body = r#"{"model":"gpt-5","input":"hi","background":true,"max_output_tokens":1000}"#;
+    let start = request(
+        "POST /openai/v1/responses",
+        &[("x-tollgate-priority", "critical")],
+        body,
+    );
+    all_at_once(&tollgate, vec![start; 40]).await;
+    let fetches: Vec<_> = upstream
+        .take()
+        .iter()
+        .enumerate()
+        .map(|(number, _)| {
+            request(
+                &format!("GET /openai/v1/responses/resp_{number}"),
+                &[("x-tollgate-priority", "critical")],
+                "",
+            )
+        })
+        .collect();
+    assert!(!fetches.is_empty());
+    all_at_once(&tollgate, fetches).await;
+    tollgate.settled().await;
+    let (settled, reserved) = amounts(&tollgate, "cap", None).await;
+    assert_eq!(reserved, 0);
+    assert!(settled <= 10_000, "{settled}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_budget_holds_for_bodies_that_cannot_be_read() {
+    let upstream = Upstream::start().await.answering(|_| {
+        json_answer(r#"{"id":"m","model":"claude-sonnet-5-5","content":[],"usage":{"input_tokens":10,"output_tokens":2000}}"#)
+    });
+    let utf16: Vec<u8> = r#"{"model":"claude-sonnet-5-5","max_tokens":2000,"messages":[]}"#
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (what, headers, body) in [
+        ("UTF-16", vec![], utf16),
+        (
+            "unknown encoding",
+            vec![("content-encoding", "x-own")],
+            b"\x01\x02\x03".to_vec(),
+        ),
+        (
+            "broken",
+            vec![],
+            br#"{"model":"claude-sonnet-5-5","max_tokens":1"#.to_vec(),
+        ),
+        (
+            "with a comment",
+            vec![],
+            br#"{"model":"claude-sonnet-5-5",/* more */"max_tokens":2000,"messages":[]}"#.to_vec(),
+        ),
+        (
+            "with a byte order mark",
+            vec![],
+            b"\xEF\xBB\xBF{\"model\":\"claude-sonnet-5-5\",\"max_tokens\":2000,\"messages\":[]}"
+                .to_vec(),
+        ),
+        ("empty", vec![], Vec::new()),
+    ] {
+        let tollgate = Rules::none()
+            .hard("cap", "global", "hour", "10,000 tokens")
+            .start(upstream.address)
+            .await;
+        let mut all = vec![("x-tollgate-priority", "critical")];
+        all.extend(headers);
+        let one = request("POST /anthropic/v1/messages", &all, body);
+        all_at_once(&tollgate, vec![one; 30]).await;
+        tollgate.settled().await;
+        let (settled, reserved) = amounts(&tollgate, "cap", None).await;
+        assert!(
+            settled <= 10_000 && reserved == 0,
+            "{what}: {settled} booked"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stream_that_outgrows_a_hard_budget_is_ended_before_it_exceeds_it() {
     let upstream = Upstream::start().await;
