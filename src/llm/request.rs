@@ -203,7 +203,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         service_tier: fields.get(Field::ServiceTier).and_then(text_of),
         speed: fields.get(Field::Speed).and_then(text_of),
         region: fields.get(Field::Region).and_then(text_of),
-        background: streams(endpoint, fields.get(Field::Background)),
+        background: fields.get(Field::Background).is_some_and(is_true),
         tools: declared.count,
         declared: declared.names,
         hidden_tools: hides_tools(&fields),
@@ -242,8 +242,12 @@ fn span_in(whole: &str, part: &str) -> Range<usize> {
 fn streams(endpoint: Endpoint, raw: Option<&str>) -> bool {
     match raw {
         None => matches!(endpoint, Endpoint::OllamaChat | Endpoint::OllamaGenerate),
-        Some(raw) => matches!(raw, "true" | "1" | "\"true\""),
+        Some(raw) => is_true(raw),
     }
+}
+
+fn is_true(raw: &str) -> bool {
+    matches!(raw, "true" | "1" | "\"true\"")
 }
 
 fn usage_option(endpoint: Endpoint, whole: &str, fields: &Fields<'_>) -> UsageOption {

@@ -11,8 +11,9 @@ use super::answer::AnswerBody;
 use super::ask::Estimate;
 use super::book::{self, About};
 use super::gate::{Gate, Provider};
+use super::headers;
 use super::hold::Hold;
-use super::telling;
+use super::telling::{self, Ended};
 use super::throttle::Reservation;
 use crate::config::settings::Settings;
 use crate::llm::estimate;
@@ -21,15 +22,14 @@ use crate::llm::usage::{Provenance, Usage};
 use crate::llm::wire::{Billing, Dialect, Endpoint};
 use crate::policy::booking::{self, Reached};
 use crate::policy::budget::Amounts;
-use crate::policy::budgets::{Ask, Outgrown};
+use crate::policy::budgets::{Ask, Denied, Outgrown};
 use crate::policy::client::Client;
 use crate::policy::session::DEFAULT_SESSION;
-use crate::policy::throttle::Level;
 use crate::refusal::{Audience, Refusal};
 use crate::store::Entry;
 use crate::store::event::Event;
 use crate::store::record::{Outcome, Record};
-use crate::units::RequestId;
+use crate::units::{Priority, RequestId};
 use crate::upstream::SentMark;
 
 /// The header that names the request in answers of every kind.
@@ -60,6 +60,8 @@ pub(super) struct Account {
     look_again_at_bytes: u64,
     /// Whether the provider's own figure for the input has been held against the reservation.
     input_seen: bool,
+    /// The priority that was asked for, where it may not have that.
+    asked_priority: Option<Priority>,
     /// It broke a rule, and passed because of the mode.
     would_violate: bool,
     /// Tells whoever holds the client's connection that the request waits.
@@ -95,6 +97,7 @@ impl Account {
             reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
+            asked_priority: None,
             would_violate: false,
             hold: None,
             sent: SentMark::default(),
@@ -200,7 +203,15 @@ impl Account {
     /// Takes over what was reserved for the request: from now on it is given back whatever way the request ends.
     pub(super) fn holds(&mut self, reservation: Reservation, ask: Ask) {
         let record = self.record_mut();
-        record.level = reservation.level;
+        let waited = record.queued_us > 0;
+        if !waited {
+            record.level = reservation.level;
+        }
+        if let Some(fullest) = &reservation.fullest {
+            record
+                .decided_by
+                .get_or_insert_with(|| fullest.name.clone());
+        }
         record.reserved_tokens = ask.expected.fresh_tokens;
         record.reserved_cost = Some(ask.expected.cost).filter(|_| !record.flags.price_unknown);
         if let Some(denied) = &reservation.overruled {
@@ -212,6 +223,12 @@ impl Account {
         self.reserved = ask;
         self.look_again_at_bytes = estimate::bytes_of_output(self.estimate.expected.output);
         self.reservation = Some(reservation);
+    }
+
+    /// The request may not be as urgent as it asked to be.
+    pub(super) fn is_capped(&mut self, asked: Priority) {
+        self.record_mut().flags.priority_capped = true;
+        self.asked_priority = Some(asked);
     }
 
     /// The request breaks a rule in a mode in which nothing is refused.
@@ -228,8 +245,10 @@ impl Account {
     }
 
     /// The request has to wait in line. `reads_events`: its client asked for server-sent events.
-    pub(super) fn waits(&mut self, level: Level, reads_events: bool) {
-        self.record_mut().level = level;
+    pub(super) fn waits(&mut self, denied: &Denied, reads_events: bool) {
+        let record = self.record_mut();
+        record.level = denied.level;
+        record.decided_by = Some(denied.budget.name.clone());
         if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
             hold.begin(self.record(), self.endpoint);
         }
@@ -378,6 +397,7 @@ impl Account {
         };
         let now_ms = self.gate.clock.unix_ms();
         let event = telling::refused(self.record_mut(), refusal, now_ms);
+        headers::tell(self.record(), response.headers_mut());
         self.end(outcome, &Reading::default(), event);
         response
     }
@@ -419,7 +439,12 @@ impl Account {
         let overruled = reservation
             .as_ref()
             .and_then(|held| held.overruled.as_deref());
-        let mut events = telling::ended(self.record(), overruled, self.would_violate);
+        let about = Ended {
+            overruled,
+            would_violate: self.would_violate,
+            asked_priority: self.asked_priority,
+        };
+        let mut events = telling::ended(self.record(), &about);
         events.extend(event);
         self.write(&gate, &events);
         if let Some(reservation) = reservation {

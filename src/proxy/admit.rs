@@ -64,37 +64,41 @@ async fn room(
     reads_events: bool,
     account: &mut Account,
 ) -> Result<Reservation, Refusal> {
-    let tried = gate.throttle.try_now(gate, wish).await?;
-    let (level, waits) = match &tried {
-        Ok(reservation) => {
-            let others_wait = wish.priority == Priority::Low && gate.throttle.line.len() > 0;
-            (reservation.level, others_wait)
-        }
-        Err(denied) => (denied.level, denied.verdict == Verdict::Wait),
+    let mut tried = gate.throttle.try_now(gate, wish).await?;
+    let others_wait = wish.priority == Priority::Low && gate.throttle.line.len() > 0;
+    if others_wait && let Ok(reservation) = tried {
+        // Nobody passes those who wait for the same.
+        drop(reservation);
+        line::serve_first(gate).await;
+        tried = gate.throttle.try_now(gate, wish).await?;
+    }
+    let level = match &tried {
+        Ok(reservation) => reservation.level,
+        Err(denied) => denied.level,
     };
     let told = |decision| gate.metrics.admission(wish.priority, level, decision);
     match tried {
+        Ok(reservation) => {
+            told("pass");
+            Ok(reservation)
+        }
         Err(denied) if gate.throttle.mode == ThrottleMode::Shadow => {
             told("shadow");
             gate.throttle.overrule(gate, wish, denied).await
         }
-        tried if waits => {
+        Err(denied) if denied.verdict == Verdict::Wait => {
             told("wait");
-            account.waits(level, reads_events);
+            account.waits(&denied, reads_events);
             let started = Instant::now();
-            let waited = line::wait(gate, wish, tried).await;
+            let waited = line::wait(gate, wish, &denied).await;
             account.has_waited(started.elapsed());
             gate.metrics
                 .waited(wish.priority, started.elapsed(), waited.is_ok());
             waited
         }
-        Ok(reservation) => {
-            told("pass");
-            Ok(reservation)
-        }
         Err(denied) => {
             told("refuse");
-            Err(throttle::refusal(gate, &denied, wish.priority, None, false))
+            Err(throttle::refusal(&denied, wish.priority, None, false))
         }
     }
 }

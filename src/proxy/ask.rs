@@ -209,7 +209,9 @@ fn unknown_price(
     let model = record.requested_model.clone().unwrap_or_default();
     match gate.settings.throttle.unknown_price {
         // The ceiling is booked like a price of the table.
-        UnknownPrice::Ceiling { .. } => return Ok(()),
+        UnknownPrice::Ceiling { .. } => {
+            return Ok(());
+        }
         UnknownPrice::Refuse => {
             return unless_shadow(gate, Refusal::UnknownPrice { model }, account);
         }

@@ -98,10 +98,5 @@ async fn serve(
     let route = route::route(gate, &call, &asked)?;
     account.add_own_time(started);
     let reply = send::send(gate, call, &route, account).await?;
-    Ok(Served {
-        reply,
-        route,
-        caller,
-        class,
-    })
+    Ok(Served { reply, route })
 }

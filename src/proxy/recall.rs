@@ -133,7 +133,7 @@ pub fn throttle_of_ledger(
     ledger: &Ledger,
     now_ms: u64,
 ) -> Result<ThrottleNow, ReadError> {
-    let throttle = Throttle::new(&settings.throttle, &settings.budgets);
+    let throttle = Throttle::new(settings, catalogue);
     recall(&throttle, settings, catalogue, ledger, now_ms)?;
     Ok(throttle.recall(|budgets, _| {
         let about = standing::About {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::line::Line;
 use super::standing::{self, Stats, ThrottleNow};
-use crate::config::settings::{ThrottleMode, ThrottleSettings};
+use crate::config::settings::{Settings, ThrottleMode};
+use crate::llm::catalogue::Catalogue;
 use crate::llm::usage::Usage;
 use crate::policy::budget::{Amounts, Budget, ScopeKey, ScopeKind, Scopes};
 use crate::policy::budgets::{
@@ -62,6 +63,8 @@ pub(super) struct Reservation {
     held: Option<Held>,
     /// The request's level when it was admitted.
     pub(super) level: Level,
+    /// The fullest of its budgets then, if any was above level NONE.
+    pub(super) fullest: Option<Arc<Budget>>,
     /// Passed although a budget would have refused it (mode `shadow`).
     pub(super) overruled: Option<Box<Denied>>,
 }
@@ -109,9 +112,25 @@ impl Drop for Reservation {
 }
 
 impl Throttle {
-    pub(super) fn new(settings: &ThrottleSettings, budgets: &[Budget]) -> Self {
+    /// The budgets as configured. One for a model is kept under the one name that the catalogue has for it, whatever
+    /// name the config uses.
+    pub(super) fn new(settings: &Settings, catalogue: &Catalogue) -> Self {
+        let budgets = settings.budgets.iter().cloned().map(|mut budget| {
+            if let (ScopeKind::Model, Some(name)) = (budget.scope, &budget.only) {
+                let providers = settings.providers.iter();
+                let mut known =
+                    providers.filter_map(|provider| catalogue.resolve(&provider.catalogue, name));
+                budget.only = known
+                    .next()
+                    .map(|model| model.id.to_string())
+                    .or(budget.only);
+            }
+            budget
+        });
+        let budgets = budgets.collect();
+        let settings = &settings.throttle;
         let rules = Rules {
-            budgets: budgets.to_vec(),
+            budgets,
             thresholds: settings.thresholds,
             calendar: Calendar::new(settings.time_zone.clone()),
             // Until what the ledger knows has been counted.
@@ -177,10 +196,15 @@ impl Throttle {
         };
         let admitted = self.with_all(gate, &wish.scopes, admit).await?;
         Ok(match admitted {
-            Ok(Admitted { held, level }) => Ok(Reservation {
+            Ok(Admitted {
+                held,
+                level,
+                fullest,
+            }) => Ok(Reservation {
                 gate: Arc::clone(gate),
                 held: Some(held),
                 level,
+                fullest,
                 overruled: None,
             }),
             Err(denied) => Err(Box::new(denied)),
@@ -206,6 +230,7 @@ impl Throttle {
             gate: Arc::clone(gate),
             held: Some(held),
             level: denied.level,
+            fullest: None,
             overruled: Some(denied),
         })
     }
@@ -362,7 +387,6 @@ fn unreadable(error: &dyn std::fmt::Display) -> Refusal {
 
 /// A budget's no, as the client's answer.
 pub(super) fn refusal(
-    gate: &Gate,
     denied: &Denied,
     priority: Priority,
     waited: Option<Duration>,
@@ -395,7 +419,7 @@ pub(super) fn refusal(
         passes_in,
         passes_at_unix_ms: denied
             .passes_in_ms
-            .map(|pause| gate.clock.unix_ms().saturating_add(pause)),
+            .map(|pause| denied.asked_at_ms.saturating_add(pause)),
         waited,
         line_full,
     }))
