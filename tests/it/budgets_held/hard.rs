@@ -12,7 +12,7 @@ use super::*;
 const OUTPUT: u64 = 1_000;
 
 /// A provider that streams exactly so much for each request, in pieces, and counts whom it served.
-async fn slow_provider(served: Arc<AtomicU64>) -> SocketAddr {
+pub(super) async fn slow_provider(served: Arc<AtomicU64>) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
