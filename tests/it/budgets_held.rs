@@ -16,8 +16,10 @@ mod hard;
 mod keyed;
 mod levels;
 mod line;
+mod restarts;
 mod scopes;
 mod windows;
+mod worst_case;
 
 use std::net::SocketAddr;
 

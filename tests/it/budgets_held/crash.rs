@@ -1,4 +1,4 @@
-//! What a restart finds: after kill -9 under load, after a clean end, and with a clock that was set back meanwhile.
+//! What the real binary finds after kill -9 under load, and after a shutdown that cut requests off.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 use tollgate::clock::Clock;
 use tollgate::config::{self, Inputs, Override};
-use tollgate::llm::catalogue::Catalogue;
-use tollgate::proxy::Gate;
-use tollgate::server;
 use tollgate::store::Ledger;
 use tollgate::store::query::Query;
 use tollgate::store::record::{Outcome, Record};
@@ -22,7 +18,7 @@ use super::*;
 use crate::binary;
 
 /// Budgets that nobody fills, in each unit and of several scopes.
-fn wide() -> Rules {
+pub(super) fn wide() -> Rules {
     Rules::none()
         .budget("tokens", "session", "hour", "1,000,000,000 tokens")
         .budget("cached", "session", "day", "1,000,000,000 tokens")
@@ -34,7 +30,7 @@ fn wide() -> Rules {
         .budget("provider", "provider", "hour", "1,000,000 requests")
 }
 
-fn command(home: &Path, upstream: SocketAddr, rules: &Rules) -> std::process::Command {
+pub(super) fn command(home: &Path, upstream: SocketAddr, rules: &Rules) -> std::process::Command {
     let mut command = binary::tollgate(home);
     command.args(binary::before(upstream));
     command.arg("--ledger-dir").arg(home.join("ledger"));
@@ -54,18 +50,18 @@ async fn client(address: SocketAddr, number: u64, counter: Arc<AtomicU64>) {
         let count = counter.fetch_add(1, Ordering::Relaxed);
         let session = format!("s{}", count % 5);
         let one = Ask {
-            stream: number % 2 == 0,
+            stream: number.is_multiple_of(2),
             cap: Some(3_000),
             input: 10 + count % 7,
             cached: 100,
             written: 3,
             output: 1 + count % 311,
-            model: if number % 3 == 0 {
+            model: if number.is_multiple_of(3) {
                 MODEL
             } else {
                 "claude-haiku-4-5"
             },
-            prompt: if number % 8 == 0 {
+            prompt: if number.is_multiple_of(8) {
                 "hang"
             } else {
                 "a few words"
@@ -119,7 +115,7 @@ async fn provider() -> SocketAddr {
 }
 
 /// Every record of a ledger that nobody holds.
-async fn records_at_rest(home: &Path) -> Vec<Record> {
+pub(super) async fn records_at_rest(home: &Path) -> Vec<Record> {
     let settings = settings(home, "127.0.0.1:1".parse().unwrap(), &Rules::none());
     let (ledger, _) = Ledger::open(&settings.ledger, Clock::system().source()).unwrap();
     let records = within(
@@ -168,7 +164,7 @@ fn sums(records: &[Record], name_of: impl Fn(&Record) -> Option<String>) -> BTre
 }
 
 /// Compares what a proxy says of its budgets with what the records add up to.
-fn compare(throttle: &Value, records: &[Record]) {
+pub(super) fn compare(throttle: &Value, records: &[Record]) {
     let by_session = sums(records, |record| Some(record.session.clone()));
     let by_model = sums(records, |record| record.requested_model.clone());
     let by_provider = sums(records, |record| Some(record.provider.clone()));
@@ -267,7 +263,7 @@ async fn after_kill_9_under_load_the_fills_equal_the_ledger_and_interrupted_requ
 }
 
 /// The settings of a proxy whose ledger is in this folder.
-fn settings(
+pub(super) fn settings(
     home: &Path,
     upstream: SocketAddr,
     rules: &Rules,
@@ -302,195 +298,6 @@ fn settings(
         .settings
 }
 
-/// A tollgate in this process whose ledger outlives it; its clock shows what it is told to show, made steady as the
-/// program's own.
-struct Run {
-    address: SocketAddr,
-    gate: Arc<Gate>,
-    stop: oneshot::Sender<()>,
-    server: tokio::task::JoinHandle<usize>,
-}
-
-impl Run {
-    async fn start(home: &Path, upstream: SocketAddr, rules: &Rules, now_ms: u64) -> Self {
-        let settings = settings(home, upstream, rules);
-        let clock = Clock::from_fn(move || now_ms).steady();
-        let (ledger, opened) = Ledger::open(&settings.ledger, clock.source()).unwrap();
-        clock.not_before(opened.newest_unix_ms);
-        let gate = Gate::new(settings, Catalogue::builtin(), ledger, clock, now_ms).unwrap();
-        gate.recall().unwrap();
-        let gate = Arc::new(gate);
-        let listener = server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async {
-            stopped.await.ok();
-        };
-        let server = tokio::spawn(server::run(
-            listener,
-            None,
-            Arc::clone(&gate),
-            stopped,
-            std::future::pending(),
-        ));
-        Self {
-            address,
-            gate,
-            stop,
-            server,
-        }
-    }
-
-    async fn ask(&self, request: impl AsRef<[u8]>) -> (Head, Body) {
-        let mut wire = Wire::connect(self.address).await;
-        wire.send(request).await;
-        wire.message().await
-    }
-
-    async fn end(self) {
-        self.stop.send(()).unwrap();
-        within("the end", self.server).await.unwrap();
-        let gate = self.gate;
-        tokio::task::spawn_blocking(move || gate.ledger.shutdown(Duration::from_secs(10)))
-            .await
-            .unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_clean_restart_changes_no_fill() {
-    let upstream = Upstream::start().await.answering(echo);
-    let home = TempDir::new().unwrap();
-    let rules = wide();
-    let run = Run::start(home.path(), upstream.address, &rules, NOON).await;
-    for number in 0..40 {
-        let session = format!("s{}", number % 3);
-        let one = Ask {
-            input: number,
-            cached: 50,
-            written: 2,
-            output: number * 3,
-            ..ask(&session, "normal")
-        };
-        assert_eq!(run.ask(one.bytes()).await.0.status(), 200);
-    }
-    let shown = async |run: &Run| {
-        let mut throttle = run
-            .ask(request("GET /api/v1/throttle", &[], ""))
-            .await
-            .1
-            .json();
-        let mut budgets = throttle["budgets"].as_array().unwrap().clone();
-        for budget in &mut budgets {
-            // The steady clock goes on between the two looks.
-            budget.as_object_mut().unwrap().remove("eases_in_ms");
-        }
-        budgets.sort_by_key(Value::to_string);
-        throttle["budgets"] = Value::Null;
-        budgets
-    };
-    let before = shown(&run).await;
-    run.end().await;
-    let run = Run::start(home.path(), upstream.address, &rules, NOON + 5 * SECOND).await;
-    assert_eq!(shown(&run).await, before);
-    run.end().await;
-    compare(
-        &json!({"budgets": before}),
-        &records_at_rest(home.path()).await,
-    );
-}
-
-#[tokio::test]
-async fn a_clock_set_back_between_two_runs_frees_nothing() {
-    for window in ["minute", "hour", "day", "month"] {
-        let upstream = Upstream::start().await.answering(echo);
-        let home = TempDir::new().unwrap();
-        let rules = Rules::none().hard("b", "session", window, "10 requests");
-        // The second of a month: a day back is another one.
-        let spent_at = u64::try_from(
-            "2026-12-01T06:00:00Z"
-                .parse::<jiff::Timestamp>()
-                .unwrap()
-                .as_millisecond(),
-        )
-        .unwrap();
-        let run = Run::start(home.path(), upstream.address, &rules, spent_at).await;
-        for _ in 0..10 {
-            assert_eq!(run.ask(ask("s", "critical").bytes()).await.0.status(), 200);
-        }
-        run.end().await;
-        // Twice, so that the second finds nothing left over in the journal.
-        for back in [DAY, DAY, 30 * DAY] {
-            let run = Run::start(home.path(), upstream.address, &rules, spent_at - back).await;
-            let (head, body) = run.ask(ask("s", "critical").bytes()).await;
-            assert_ne!(head.status(), 200, "{window}: set back by {back} ms");
-            assert_eq!(told(&body)["settled"], 10, "{window}");
-            run.end().await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_real_binary_finds_what_was_spent_by_a_clock_that_was_a_day_ahead() {
-    for window in ["hour", "day", "month"] {
-        let upstream = Upstream::start().await.answering(echo);
-        let home = TempDir::new().unwrap();
-        let rules = Rules::none().hard("b", "session", window, "10 requests");
-        let now = Clock::system().unix_ms();
-        let run = Run::start(home.path(), upstream.address, &rules, now + DAY).await;
-        for _ in 0..10 {
-            assert_eq!(run.ask(ask("s", "critical").bytes()).await.0.status(), 200);
-        }
-        run.end().await;
-        for ends in ["killed", "in peace"] {
-            let mut proxy =
-                binary::Proxy::start(command(home.path(), upstream.address, &rules)).await;
-            let (head, body) = proxy.ask(ask("s", "critical").bytes()).await;
-            assert_ne!(head.status(), 200, "{window} {ends}");
-            assert_eq!(told(&body)["settled"], 10, "{window} {ends}");
-            match ends {
-                "killed" => proxy.process.kill().await,
-                _ => {
-                    proxy.process.terminate();
-                    proxy.process.ended().await;
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_session_that_was_put_away_comes_back_right_after_a_restart_too() {
-    let upstream = Upstream::start().await.answering(echo);
-    let home = TempDir::new().unwrap();
-    let rules = Rules::none()
-        .budget("b", "session", "day", "10,000 tokens")
-        .set("throttle.max_live", "20");
-    let run = Run::start(home.path(), upstream.address, &rules, NOON).await;
-    for number in 0..200 {
-        let session = format!("s{number}");
-        let one = Ask {
-            output: 1_000 + number,
-            ..ask(&session, "normal")
-        };
-        assert_eq!(run.ask(one.bytes()).await.0.status(), 200);
-    }
-    run.end().await;
-    let run = Run::start(home.path(), upstream.address, &rules, NOON + MINUTE).await;
-    for number in [0, 7, 100, 199] {
-        let session = format!("s{number}");
-        let one = Ask {
-            output: 8_600,
-            ..ask(&session, "critical")
-        };
-        assert_eq!(run.ask(one.bytes()).await.0.status(), 200);
-        let (head, body) = run.ask(ask(&session, "high").bytes()).await;
-        assert_ne!(head.status(), 200, "{session}");
-        assert_eq!(told(&body)["settled"], 9_600 + number, "{session}");
-    }
-    run.end().await;
-}
-
 #[tokio::test]
 async fn a_request_that_a_shutdown_cuts_off_is_settled() {
     let upstream = provider().await;
@@ -516,39 +323,4 @@ async fn a_request_that_a_shutdown_cuts_off_is_settled() {
     assert_eq!(records.len(), 1);
     assert!(records[0].usage.fresh() > 0, "{records:#?}");
     compare(&throttle, &records);
-}
-
-#[tokio::test]
-async fn a_restart_in_the_next_month_begins_that_month_and_keeps_the_hour() {
-    let upstream = Upstream::start().await.answering(echo);
-    let home = TempDir::new().unwrap();
-    let rules = Rules::none()
-        .budget("month", "session", "month", "100 requests")
-        .budget("hour", "session", "hour", "100 requests")
-        .set("throttle.time_zone", "Europe/Vienna");
-    let border: jiff::Timestamp = "2026-11-30T23:00:00Z".parse().unwrap();
-    let border = u64::try_from(border.as_millisecond()).unwrap();
-    for (now, before) in [
-        (border - 10 * MINUTE, [0, 0]),
-        (border - 5 * MINUTE, [10, 10]),
-        (border + MINUTE, [0, 20]),
-        (border + 51 * MINUTE, [10, 20]),
-    ] {
-        let run = Run::start(home.path(), upstream.address, &rules, now).await;
-        let throttle = run
-            .ask(request("GET /api/v1/throttle", &[], ""))
-            .await
-            .1
-            .json();
-        let settled = ["month", "hour"].map(|budget| {
-            let budgets = throttle["budgets"].as_array().unwrap();
-            let found = budgets.iter().find(|known| known["budget"] == budget);
-            found.map_or(0, |found| found["settled"].as_u64().unwrap())
-        });
-        assert_eq!(settled, before, "{now}: {throttle}");
-        for _ in 0..10 {
-            assert_eq!(run.ask(ask("s", "normal").bytes()).await.0.status(), 200);
-        }
-        run.end().await;
-    }
 }
