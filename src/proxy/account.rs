@@ -238,6 +238,9 @@ impl Account {
     /// The request has waited in line.
     pub(super) fn has_waited(&mut self, waited: Duration) {
         self.record_mut().queued_us += micros(waited);
+        if let Some(hold) = &self.hold {
+            hold.end();
+        }
     }
 
     /// Looks whether a running answer has outgrown what was reserved for it; then the reservation grows.
