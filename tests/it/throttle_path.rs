@@ -512,7 +512,7 @@ async fn a_compressed_stream_is_plain_behind_comments() {
     assert!(text.ends_with(events), "{text:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn who_waited_but_a_moment_gets_the_providers_answer_as_it_is() {
     let upstream = Upstream::start().await;
     let busy =
