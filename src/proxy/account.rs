@@ -60,6 +60,8 @@ pub(super) struct Account {
     look_again_at_bytes: u64,
     /// Whether the provider's own figure for the input has been held against the reservation.
     input_seen: bool,
+    /// What it had to wait for.
+    waited_for: Option<Box<Denied>>,
     /// The priority that was asked for, where it may not have that.
     asked_priority: Option<Priority>,
     /// It broke a rule, and passed because of the mode.
@@ -97,6 +99,7 @@ impl Account {
             reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
+            waited_for: None,
             asked_priority: None,
             would_violate: false,
             hold: None,
@@ -249,6 +252,7 @@ impl Account {
         let record = self.record_mut();
         record.level = denied.level;
         record.decided_by = Some(denied.budget.name.clone());
+        self.waited_for = Some(Box::new(denied.clone()));
         if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
             hold.begin(self.record(), self.endpoint);
         }
@@ -257,6 +261,9 @@ impl Account {
     /// The request has waited in line.
     pub(super) fn has_waited(&mut self, waited: Duration) {
         self.record_mut().queued_us += micros(waited);
+        if let Some(hold) = &self.hold {
+            hold.end();
+        }
     }
 
     /// Looks whether a running answer has outgrown what was reserved for it; then the reservation grows.
@@ -441,6 +448,7 @@ impl Account {
             .and_then(|held| held.overruled.as_deref());
         let about = Ended {
             overruled,
+            waited_for: self.waited_for.as_deref(),
             would_violate: self.would_violate,
             asked_priority: self.asked_priority,
         };

@@ -114,6 +114,8 @@ fn by_budget(record: &Record, why: &BudgetRefusal, now_ms: u64) -> Event {
 pub(super) struct Ended<'a> {
     /// A budget would have refused it in mode `on`.
     pub(super) overruled: Option<&'a Denied>,
+    /// What it had to wait for.
+    pub(super) waited_for: Option<&'a Denied>,
     /// A rule would have.
     pub(super) would_violate: bool,
     /// The priority that it asked for, where it may not have that.
@@ -124,6 +126,7 @@ pub(super) struct Ended<'a> {
 pub(super) fn ended(record: &Record, about_it: &Ended<'_>) -> Vec<Event> {
     let Ended {
         overruled,
+        waited_for,
         would_violate,
         asked_priority,
     } = *about_it;
@@ -138,22 +141,13 @@ pub(super) fn ended(record: &Record, about_it: &Ended<'_>) -> Vec<Event> {
     }
     if let Some(denied) = overruled {
         events.push(Event {
-            rule: Some(denied.budget.name.clone()),
-            scope: Some(denied.scope.clone()),
-            unit: Some(Unit::of(denied.budget.limit)),
-            settled: Some(denied.settled),
-            reserved: Some(denied.reserved),
-            asked: Some(denied.asked),
-            limit: Some(denied.limit),
             shadow: true,
-            ..about(record, now_ms, EventKind::Refused)
+            ..stood_in_the_way(denied, about(record, now_ms, EventKind::Refused))
         });
     }
-    if record.queued_us > 0 && record.outcome != Outcome::Refused {
-        events.push(Event {
-            rule: record.decided_by.clone(),
-            ..about(record, now_ms, EventKind::Waited)
-        });
+    if let Some(denied) = waited_for.filter(|_| record.outcome != Outcome::Refused) {
+        let waited = about(record, now_ms, EventKind::Waited);
+        events.push(stood_in_the_way(denied, waited));
     }
     if asked_priority.is_some() {
         events.push(Event {
@@ -179,6 +173,20 @@ pub(super) fn ended(record: &Record, about_it: &Ended<'_>) -> Vec<Event> {
         });
     }
     events
+}
+
+/// The same event with the budget that stood in the request's way.
+fn stood_in_the_way(denied: &Denied, event: Event) -> Event {
+    Event {
+        rule: Some(denied.budget.name.clone()),
+        scope: Some(denied.scope.clone()),
+        unit: Some(Unit::of(denied.budget.limit)),
+        settled: Some(denied.settled),
+        reserved: Some(denied.reserved),
+        asked: Some(denied.asked),
+        limit: Some(denied.limit),
+        ..event
+    }
 }
 
 fn is_far_off(expected: u64, actual: u64) -> bool {

@@ -302,3 +302,25 @@ async fn the_worst_case_knows_the_dearest_way_to_be_served() {
     .await;
     assert!(image >= 1.2, "$120 a million for images: {image}");
 }
+
+#[tokio::test]
+async fn what_is_read_back_counts_for_the_model_that_was_asked_for() {
+    const DAY: u64 = 86_400_000;
+    let upstream = Upstream::start().await;
+    let answering = upstream.answering(|_| used("gpt-4o-2024-08-06", 10, 1));
+    let settings = [
+        ("budgets.month.scope", "model"),
+        ("budgets.month.window", "month"),
+        ("budgets.month.limit", "1000 requests"),
+    ];
+    let tollgate = with_only(answering.address, &settings).await;
+    tollgate.ask(message("s", "our-deployment")).await;
+    // By now it is in the hourly sums alone.
+    tollgate.set_clock(NOON + 3 * DAY);
+    let recalled = tollgate.gate.recall().unwrap();
+    assert_eq!((recalled.sums, recalled.requests), (1, 0));
+    let standing = tollgate.get("/api/v1/throttle?model=our-deployment").await;
+    let standing = standing.json();
+    // Once as it happened, once as it was read back.
+    assert_eq!(standing["budgets"][0]["settled"], 2, "{standing}");
+}

@@ -301,7 +301,7 @@ fn unknown<'a>(path: &'a str, priority: &'a str) -> Ask<'a> {
 #[tokio::test]
 async fn an_unknown_price_is_allowed_and_flagged_everywhere_by_default() {
     let rules = Rules::none()
-        .hard("money", "session", "hour", "1 usd")
+        .budget("money", "session", "hour", "1 usd")
         .budget("tokens", "session", "hour", "100,000 tokens");
     let (tollgate, _provider) = rules.before_echo().await;
     for path in ["/anthropic/v1/messages", "/openai/v1/chat/completions"] {
