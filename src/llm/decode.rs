@@ -178,7 +178,7 @@ fn zstd_decoder() -> io::Result<zstd::stream::raw::Decoder<'static>> {
 }
 
 /// zlib or raw deflate, told apart by the first two bytes.
-pub(super) struct Deflate<W> {
+pub(crate) struct Deflate<W> {
     head: Vec<u8>,
     inflate: Option<Decompress>,
     ended: bool,
@@ -238,7 +238,7 @@ impl<W: Write> Deflate<W> {
 }
 
 /// Lets plain bytes through as long as they are in proportion to the compressed ones.
-pub(super) struct Bounded<W> {
+pub(crate) struct Bounded<W> {
     sink: W,
     compressed: u64,
     plain: u64,

@@ -173,18 +173,16 @@ impl Throttle {
     ) -> Result<Result<Reservation, Box<Denied>>, Refusal> {
         let admit = |budgets: &mut Budgets| {
             let now_ms = gate.clock.unix_ms();
-            budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms)
+            let admitted = budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms);
+            admitted.map_err(Box::new)
         };
         let admitted = self.with_all(gate, &wish.scopes, admit).await?;
-        Ok(match admitted {
-            Ok(Admitted { held, level }) => Ok(Reservation {
-                gate: Arc::clone(gate),
-                held: Some(held),
-                level,
-                overruled: None,
-            }),
-            Err(denied) => Err(Box::new(denied)),
-        })
+        Ok(admitted.map(|Admitted { held, level }| Reservation {
+            gate: Arc::clone(gate),
+            held: Some(held),
+            level,
+            overruled: None,
+        }))
     }
 
     /// Charges a request whatever the budgets say. Waits as [`Self::try_now`] does.
