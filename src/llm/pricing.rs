@@ -138,11 +138,11 @@ pub fn price_at_most<'a>(
     media: bool,
 ) -> Result<Cost, Unpriced> {
     let own = most_of_model(catalogue, terms, input, output, media)?;
-    let others = other_models.map(|model| {
+    let mut others = other_models.map(|model| {
         let terms = Terms { model, ..*terms };
         most_of_model(catalogue, &terms, input, output, media)
     });
-    others.fold(Ok(own), |most, other| Ok(most?.max(other?)))
+    others.try_fold(own, |most, other| Ok(most.max(other?)))
 }
 
 fn most_of_model(

@@ -426,6 +426,7 @@ impl Account {
         let (total, added, endpoint) = (self.arrived.elapsed(), self.added, self.endpoint);
         let model = self.book(&gate, provider, reading).unwrap_or("other");
         let passed = self.sent.passed_bytes();
+        let outcome = self.ended_as(outcome);
         let record = self.record_mut();
         record.request_bytes += passed;
         record.outcome = outcome;
@@ -459,6 +460,16 @@ impl Account {
             gate.metrics
                 .settled(self.reserved.expected.fresh_tokens, used.fresh_tokens);
             reservation.settle(&used, at_ms);
+        }
+    }
+
+    /// The outcome as it is recorded. What ends before it is admitted has taken nothing of any budget, and its record must
+    /// not take anything either when it is read back.
+    fn ended_as(&self, outcome: Outcome) -> Outcome {
+        match (&self.place, outcome) {
+            (Place::Draft(_), Outcome::ClientGone | Outcome::Interrupted) => Outcome::Withdrawn,
+            (Place::Draft(_), Outcome::TimedOut) => Outcome::Refused,
+            (_, outcome) => outcome,
         }
     }
 

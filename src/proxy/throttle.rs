@@ -15,7 +15,7 @@ use crate::llm::catalogue::Catalogue;
 use crate::llm::usage::Usage;
 use crate::policy::budget::{Amounts, Budget, ScopeKey, ScopeKind, Scopes};
 use crate::policy::budgets::{
-    self, Admitted, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Undecodable, Why,
+    self, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Undecodable, Why,
 };
 use crate::policy::calendar::Calendar;
 use crate::policy::learned::Learned;
@@ -192,23 +192,17 @@ impl Throttle {
     ) -> Result<Result<Reservation, Box<Denied>>, Refusal> {
         let admit = |budgets: &mut Budgets| {
             let now_ms = gate.clock.unix_ms();
-            budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms)
+            let admitted = budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms);
+            admitted.map_err(Box::new)
         };
         let admitted = self.with_all(gate, &wish.scopes, admit).await?;
-        Ok(match admitted {
-            Ok(Admitted {
-                held,
-                level,
-                fullest,
-            }) => Ok(Reservation {
-                gate: Arc::clone(gate),
-                held: Some(held),
-                level,
-                fullest,
-                overruled: None,
-            }),
-            Err(denied) => Err(Box::new(denied)),
-        })
+        Ok(admitted.map(|admitted| Reservation {
+            gate: Arc::clone(gate),
+            held: Some(admitted.held),
+            level: admitted.level,
+            fullest: admitted.fullest,
+            overruled: None,
+        }))
     }
 
     /// Charges a request whatever the budgets say. Waits as [`Self::try_now`] does.

@@ -324,3 +324,61 @@ async fn what_is_read_back_counts_for_the_model_that_was_asked_for() {
     // Once as it happened, once as it was read back.
     assert_eq!(standing["budgets"][0]["settled"], 2, "{standing}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_that_leave_the_line_at_any_moment_leave_nothing_reserved() {
+    let upstream = Upstream::start().await;
+    let answering = upstream.answering(|_| used("claude-sonnet-5-5", 1, 1));
+    let tollgate = with_only(
+        answering.address,
+        &[
+            ("budgets.minute.scope", "global"),
+            ("budgets.minute.window", "minute"),
+            ("budgets.minute.limit", "100 requests"),
+            ("throttle.queue.keep_alive", "1ms"),
+        ],
+    )
+    .await;
+    let ask = |number: usize, priority: &str| {
+        let session = format!("s{}", number % 9);
+        let headers = [
+            ("x-tollgate-session", &*session),
+            ("x-tollgate-priority", priority),
+        ];
+        let body = r#"{"model":"claude-sonnet-5-5","max_tokens":1,"stream":true,"messages":[]}"#;
+        request("POST /anthropic/v1/messages", &headers, body)
+    };
+    for number in 0..80 {
+        assert_eq!(tollgate.ask(ask(number, "normal")).await.0.status(), 200);
+    }
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..300_usize {
+        let mut wire = tollgate.connect().await;
+        let asked = ask(number, "low");
+        clients.spawn(async move {
+            wire.send(asked).await;
+            let pause = (number as u64).wrapping_mul(2_654_435_761) % 150;
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            wire.reset();
+        });
+        if number == 150 {
+            // Room comes in the midst of it.
+            tollgate.set_clock(NOON + 62_000);
+        }
+    }
+    clients.join_all().await;
+    tollgate.settled().await;
+    eventually("an empty line", async || {
+        (tollgate.metric("tollgate_waiting_requests", &[]) == 0.0).then_some(())
+    })
+    .await;
+    let standing = tollgate.get("/api/v1/throttle?global").await.json();
+    let budget = &standing["budgets"][0];
+    assert_eq!(budget["reserved"], 0, "{standing}");
+    let charged = tollgate.records().await;
+    let charged = charged
+        .iter()
+        .filter(|record| record.finished_unix_ms > NOON);
+    let charged: u64 = charged.map(|record| record.charges().requests).sum();
+    assert_eq!(budget["settled"].as_u64(), Some(charged), "{standing}");
+}
