@@ -1,7 +1,7 @@
 //! What the budget engine costs: to admit, refuse and settle a request among 100,000 live sessions, and in memory.
 //!
 //! `cargo bench --bench budgets [-- SESSIONS]`. A request has five scopes (everything, session, key, team, provider) with
-//! fifteen budgets in eleven windows. Requests go in batches of 1000 to sessions at random; of all batches the median
+//! fifteen budgets in thirteen windows. Requests go in batches of 1000 to sessions at random; of all batches the median
 //! is printed, in which other programs hardly show, and the processor time of all of them together. Memory is the growth
 //! of the process's resident anonymous pages.
 

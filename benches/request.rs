@@ -221,6 +221,7 @@ fn main() {
                 other_models: &[],
             }),
         }),
+        unseen: false,
     };
     time("policy rules, tier and team, 24 tools", 0, 2_000, || {
         check(black_box(&applied), black_box(&facts)).is_ok()

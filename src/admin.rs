@@ -41,9 +41,9 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Opt
         }
         "/api/v1/throttle" => {
             let query = request.uri().query().unwrap_or("").to_owned();
-            Box::pin(async move { throttle(&gate, &query) })
+            Box::pin(aside(move || throttle(&gate, &query)))
         }
-        "/api/throttle/stats" => Box::pin(async move { json(&gate.throttle_stats()) }),
+        "/api/throttle/stats" => Box::pin(aside(move || json(&gate.throttle_stats()))),
         "/api/v1/events" => {
             let query = request.uri().query().unwrap_or("").to_owned();
             Box::pin(async move { events(&gate, &query).await })
@@ -122,25 +122,32 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
     AnswerBody::response(status, JSON, body.to_string())
 }
 
-/// Encoding many series takes milliseconds, so it is not done on a thread that serves requests.
+/// Prometheus' text.
 async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
-    let encoded = tokio::task::spawn_blocking(move || {
+    aside(move || {
         gate.observe_budgets();
         gate.metrics
             .observe_now(catalogue_age(&gate), &gate.ledger.health());
-        gate.metrics.encode()
-    });
-    match encoded.await {
-        Ok(text) => AnswerBody::response(
+        AnswerBody::response(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
-            text,
-        ),
-        Err(_) => problem(
+            gate.metrics.encode(),
+        )
+    })
+    .await
+}
+
+/// Encoding many series or budgets takes milliseconds, so it is not done on a thread that serves requests.
+async fn aside(
+    answer: impl FnOnce() -> Response<AnswerBody> + Send + 'static,
+) -> Response<AnswerBody> {
+    let answered = tokio::task::spawn_blocking(answer).await;
+    answered.unwrap_or_else(|_| {
+        problem(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics could not be encoded",
-        ),
-    }
+            "the answer could not be encoded",
+        )
+    })
 }
 
 /// How old the prices are, counted from the beginning of their day in UTC.

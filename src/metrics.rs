@@ -98,7 +98,7 @@ struct Series {
     response_bytes: IntCounter,
 }
 
-const OUTCOMES: [Outcome; 10] = [
+const OUTCOMES: [Outcome; 11] = [
     Outcome::Complete,
     Outcome::ProviderError,
     Outcome::StreamError,
@@ -109,6 +109,7 @@ const OUTCOMES: [Outcome; 10] = [
     Outcome::Refused,
     Outcome::Interrupted,
     Outcome::Pending,
+    Outcome::Withdrawn,
 ];
 
 /// Kinds of token with a price of their own; they do not overlap, so they may be summed.

@@ -138,6 +138,13 @@ pub enum Refusal {
         /// The model.
         model: String,
     },
+    /// A hard budget applies, and what the request will use cannot be bounded before it is sent.
+    Unbounded {
+        /// The budget's name in the config.
+        budget: String,
+        /// Why, and what to do: the rest of a sentence without a final period, without anything of the request's content.
+        why: String,
+    },
     /// In mode `keys`: the client shows no tollgate key, or none that holds.
     BadKey {
         /// Why: one sentence without a final period, without the key.
@@ -180,7 +187,8 @@ impl Refusal {
             | Refusal::BodyBroken
             | Refusal::ClientGone
             // Not a 403, which Claude Code takes for a failed login.
-            | Refusal::UnknownPrice { .. } => StatusCode::BAD_REQUEST,
+            | Refusal::UnknownPrice { .. }
+            | Refusal::Unbounded { .. } => StatusCode::BAD_REQUEST,
             Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -216,6 +224,7 @@ impl Refusal {
             Refusal::Budget(_) => "budget_exceeded",
             Refusal::PolicyViolation { .. } => "POLICY_VIOLATION",
             Refusal::UnknownPrice { .. } => "unknown_price",
+            Refusal::Unbounded { .. } => "unbounded_cost",
             Refusal::BadKey { .. } => "bad_key",
             Refusal::LedgerUnavailable => "ledger_unavailable",
             Refusal::Unreachable { .. } => "upstream_unreachable",
@@ -242,9 +251,10 @@ impl Refusal {
             | Refusal::ClientGone
             | Refusal::PolicyViolation { .. }
             | Refusal::BadKey { .. } => Blame::Client,
-            Refusal::Budget(_) | Refusal::UnknownPrice { .. } | Refusal::LedgerUnavailable => {
-                Blame::Tollgate
-            }
+            Refusal::Budget(_)
+            | Refusal::UnknownPrice { .. }
+            | Refusal::Unbounded { .. }
+            | Refusal::LedgerUnavailable => Blame::Tollgate,
             Refusal::Unreachable { .. }
             | Refusal::TlsFailed { .. }
             | Refusal::UpstreamClosed
@@ -277,6 +287,7 @@ impl Refusal {
             | Refusal::ClientGone
             | Refusal::PolicyViolation { .. }
             | Refusal::UnknownPrice { .. }
+            | Refusal::Unbounded { .. }
             | Refusal::BadKey { .. } => false,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod client_env;
+mod climb;
 pub mod completions;
 pub mod demo;
 pub mod env;

@@ -85,13 +85,18 @@ const ACTORS: [Actor; 6] = [
     },
 ];
 
-type Http = Client<HttpConnector, Full<Bytes>>;
+/// A client of the proxy.
+pub(super) type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// A client that keeps its connections.
+pub(super) fn client() -> Http {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .build_http()
+}
 
 /// Lets every session ask again and again, until the future is dropped.
-pub(super) async fn run(proxy: SocketAddr) {
-    let client: Http = Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .build_http();
+pub(super) async fn run(proxy: SocketAddr, client: Http) {
     let mut actors = JoinSet::new();
     for actor in ACTORS {
         actors.spawn(act(actor, proxy, client.clone()));

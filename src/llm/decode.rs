@@ -61,7 +61,7 @@ const MAX_RATIO: u64 = 1000;
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// A decoder that owns the sink of its plain bytes.
-pub(super) enum Decoder<W: Write> {
+pub(crate) enum Decoder<W: Write> {
     Identity(W),
     Gzip(Box<MultiGzDecoder<Bounded<W>>>),
     Deflate(Box<Deflate<W>>),
@@ -73,7 +73,7 @@ pub(super) enum Decoder<W: Write> {
 
 impl<W: Write> Decoder<W> {
     /// Makes the decoder for a coding.
-    pub(super) fn new(coding: Coding, sink: W) -> Self {
+    pub(crate) fn new(coding: Coding, sink: W) -> Self {
         match coding {
             Coding::Identity => Decoder::Identity(sink),
             Coding::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(Bounded::new(sink)))),
@@ -94,7 +94,7 @@ impl<W: Write> Decoder<W> {
     }
 
     /// The sink.
-    pub(super) fn sink(&self) -> &W {
+    pub(crate) fn sink(&self) -> &W {
         match self {
             Decoder::Identity(sink) | Decoder::Unknown(sink) => sink,
             Decoder::Gzip(decoder) => &decoder.get_ref().sink,
@@ -105,7 +105,7 @@ impl<W: Write> Decoder<W> {
     }
 
     /// The sink, to be changed.
-    pub(super) fn sink_mut(&mut self) -> &mut W {
+    pub(crate) fn sink_mut(&mut self) -> &mut W {
         match self {
             Decoder::Identity(sink) | Decoder::Unknown(sink) => sink,
             Decoder::Gzip(decoder) => &mut decoder.get_mut().sink,
@@ -119,7 +119,7 @@ impl<W: Write> Decoder<W> {
     ///
     /// # Errors
     /// When they are not what the coding says, or yield more than any answer would. The decoder must not be used again.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Decoder::Identity(sink) => sink.write_all(bytes),
             Decoder::Gzip(decoder) => {
@@ -146,7 +146,7 @@ impl<W: Write> Decoder<W> {
     ///
     /// # Errors
     /// When the compressed stream has not.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         match self {
             Decoder::Identity(_) => Ok(()),
             Decoder::Gzip(decoder) => decoder.try_finish(),
@@ -178,7 +178,7 @@ fn zstd_decoder() -> io::Result<zstd::stream::raw::Decoder<'static>> {
 }
 
 /// zlib or raw deflate, told apart by the first two bytes.
-pub(super) struct Deflate<W> {
+pub(crate) struct Deflate<W> {
     head: Vec<u8>,
     inflate: Option<Decompress>,
     ended: bool,
@@ -238,7 +238,7 @@ impl<W: Write> Deflate<W> {
 }
 
 /// Lets plain bytes through as long as they are in proportion to the compressed ones.
-pub(super) struct Bounded<W> {
+pub(crate) struct Bounded<W> {
     sink: W,
     compressed: u64,
     plain: u64,

@@ -102,6 +102,15 @@ pub fn endpoint_of<'a>(method: &Method, path: &'a str) -> Target<'a> {
     target
 }
 
+/// Whether a path has a segment `.` or `..`, however it is written. Whoever serves the provider's address may resolve them,
+/// and then serves another path than the one that was judged here; programs resolve them before they send.
+pub fn has_dot_segment(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    path.split('/')
+        .map(percent_decoded)
+        .any(|segment| matches!(&*segment, "." | ".."))
+}
+
 /// Keeps the first `length` bytes of a segment without copying a borrowed one.
 fn cut(segment: Cow<'_, str>, length: usize) -> Cow<'_, str> {
     match segment {
@@ -260,6 +269,26 @@ mod tests {
             post("/v1/publishers/anthropic/models/count-tokens:rawPredict"),
             (Endpoint::CountTokens, None, None)
         );
+    }
+
+    #[test]
+    fn dot_segments_are_found_however_they_are_written() {
+        for path in [
+            "/v1/chat/completions/.",
+            "/..",
+            "/v1/%2e%2E/x",
+            "/v1/.%2e?a",
+        ] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in [
+            "/v1/models/gpt-5.1",
+            "/v1/.../x",
+            "/x?a=/../",
+            "/v1/.well-known",
+        ] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
     }
 
     #[test]

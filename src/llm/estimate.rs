@@ -51,6 +51,13 @@ const UNKNOWN_WINDOW: u64 = 2_000_000;
 /// and servers of open ones at most the whole window, which usually is this.
 const UNKNOWN_OUTPUT: u64 = 131_072;
 
+/// Most output tokens of one image that is made: gpt-image-1 bills up to 6,240, Gemini's image models 1,120 to 2,520.
+pub const IMAGE_OUTPUT_AT_MOST: u64 = 16_384;
+
+/// Most answers that a request can ask for at the providers that give several (OpenAI: 128): what one that cannot be read
+/// is taken to ask for.
+pub const MOST_CHOICES: u32 = 128;
+
 /// How large a prompt is, in what can be counted without a tokenizer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PromptSize {

@@ -5,7 +5,7 @@
 
 mod anthropic;
 pub mod catalogue;
-mod decode;
+pub mod decode;
 pub mod endpoint;
 pub mod error_event;
 pub mod estimate;

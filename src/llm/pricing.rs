@@ -120,43 +120,80 @@ pub fn price<'c>(catalogue: &'c Catalogue, terms: &Terms<'_>, usage: &Usage) -> 
     quote(catalogue.resolve(terms.provider, terms.model), terms, usage)
 }
 
-/// The most that a request of at most so many input and output tokens can cost by the table: the whole prompt at the
-/// dearest way to read or write one, all output at the dearest way to write some. `media` says whether the request holds
-/// images, sound or video, or asks for them. Fees for searches are not in it: their number is known only afterwards.
-pub fn price_at_most(
+/// The most that a request of at most so many input and output tokens can cost by the table, whichever of the models
+/// serves it: the whole prompt at the dearest way to read or write one, all output at the dearest way to write some.
+///
+/// `media` says whether the prompt may hold images, sound or video. What an answer will hold nobody knows before. Where the
+/// request leaves the service tier to the account, the account may have it served with priority. Fees for searches are not
+/// in it: their number is known only afterwards.
+///
+/// # Errors
+/// Of one of the models a price is not known.
+pub fn price_at_most<'a>(
+    catalogue: &Catalogue,
+    terms: &Terms<'_>,
+    other_models: impl Iterator<Item = &'a str>,
+    input: u64,
+    output: u64,
+    media: bool,
+) -> Result<Cost, Unpriced> {
+    let own = most_of_model(catalogue, terms, input, output, media)?;
+    let mut others = other_models.map(|model| {
+        let terms = Terms { model, ..*terms };
+        most_of_model(catalogue, &terms, input, output, media)
+    });
+    others.try_fold(own, |most, other| Ok(most.max(other?)))
+}
+
+fn most_of_model(
     catalogue: &Catalogue,
     terms: &Terms<'_>,
     input: u64,
     output: u64,
     media: bool,
 ) -> Result<Cost, Unpriced> {
-    const TEXT_IN: [Kind; 4] = [
+    const INPUT: [Kind; 7] = [
         Kind::Input,
         Kind::CacheWrite5m,
         Kind::CacheWrite1h,
         Kind::CacheWrite12h,
+        Kind::AudioIn,
+        Kind::ImageIn,
+        Kind::VideoIn,
     ];
-    const MEDIA_IN: [Kind; 3] = [Kind::AudioIn, Kind::ImageIn, Kind::VideoIn];
-    const TEXT_OUT: [Kind; 2] = [Kind::Output, Kind::ReasoningOutput];
-    const MEDIA_OUT: [Kind; 3] = [Kind::AudioOut, Kind::ImageOut, Kind::VideoOut];
+    const TEXT_KINDS: usize = 4;
+    const OUTPUT: [Kind; 5] = [
+        Kind::Output,
+        Kind::ReasoningOutput,
+        Kind::AudioOut,
+        Kind::ImageOut,
+        Kind::VideoOut,
+    ];
     let model = catalogue
         .resolve(terms.provider, terms.model)
         .ok_or(Unpriced::UnknownModel)?;
     let (tariff, _) = model.schedule()?.at(terms.at_unix_ms);
-    let ladder = wanted_services(terms)
-        .into_iter()
-        .find_map(|service| tariff.service(service))
-        .unwrap_or(&tariff.standard);
-    let (rates, _) = ladder.at(input);
-    let dearest = |kinds: &[Kind], media_kinds: &[Kind]| {
-        let media_kinds = if media { media_kinds } else { &[] };
-        let known = kinds.iter().chain(media_kinds);
-        known.filter_map(|kind| rates.get(*kind)).max()
+    let left_to_account = terms
+        .service_tier
+        .is_none_or(|tier| tier.eq_ignore_ascii_case("auto"));
+    let by_account = left_to_account.then_some(Service::Priority);
+    let [best, second, last] = wanted_services(terms).map(Some);
+    let ladders = [best, second, last, by_account].map(|service| tariff.service(service?));
+    let dearest = |kinds: &[Kind]| {
+        let rates = ladders.iter().flatten().map(|ladder| ladder.at(input).0);
+        rates
+            .flat_map(|rates| kinds.iter().filter_map(|kind| rates.get(*kind)))
+            .max()
+    };
+    let read = if media {
+        &INPUT[..]
+    } else {
+        &INPUT[..TEXT_KINDS]
     };
     let mut attos: i128 = 0;
     for (tokens, rate, kind) in [
-        (input, dearest(&TEXT_IN, &MEDIA_IN), Kind::Input),
-        (output, dearest(&TEXT_OUT, &MEDIA_OUT), Kind::Output),
+        (input, dearest(read), Kind::Input),
+        (output, dearest(&OUTPUT), Kind::Output),
     ] {
         if tokens > 0 {
             let rate = rate.ok_or(Unpriced::Tokens(kind))?;

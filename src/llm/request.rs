@@ -44,6 +44,12 @@ pub struct Peek<'a> {
     pub choices: u32,
     /// The service tier that is asked for, as it is spelled.
     pub service_tier: Option<Cow<'a, str>>,
+    /// Anthropic's `speed` that is asked for (`fast`), as it is spelled.
+    pub speed: Option<Cow<'a, str>>,
+    /// Where inference is to run (Anthropic's `inference_geo`), as it is spelled.
+    pub region: Option<Cow<'a, str>>,
+    /// The work is to go on in the background (OpenAI Responses): the answer is a receipt, what it cost is told later.
+    pub background: bool,
     /// How many tools are declared.
     pub tools: u32,
     /// Their names, and those of the provider's own tools and MCP servers, escapes resolved: a tool that the provider
@@ -195,6 +201,9 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         output_cap: caps.output,
         choices: caps.choices,
         service_tier: fields.get(Field::ServiceTier).and_then(text_of),
+        speed: fields.get(Field::Speed).and_then(text_of),
+        region: fields.get(Field::Region).and_then(text_of),
+        background: fields.get(Field::Background).is_some_and(is_true),
         tools: declared.count,
         declared: declared.names,
         hidden_tools: hides_tools(&fields),
@@ -233,8 +242,12 @@ fn span_in(whole: &str, part: &str) -> Range<usize> {
 fn streams(endpoint: Endpoint, raw: Option<&str>) -> bool {
     match raw {
         None => matches!(endpoint, Endpoint::OllamaChat | Endpoint::OllamaGenerate),
-        Some(raw) => matches!(raw, "true" | "1" | "\"true\""),
+        Some(raw) => is_true(raw),
     }
+}
+
+fn is_true(raw: &str) -> bool {
+    matches!(raw, "true" | "1" | "\"true\"")
 }
 
 fn usage_option(endpoint: Endpoint, whole: &str, fields: &Fields<'_>) -> UsageOption {

@@ -144,6 +144,19 @@ impl Limit {
 }
 
 impl Budget {
+    /// Whether a request of these scopes charges it.
+    pub fn applies_to(&self, scopes: &Scopes<'_>) -> bool {
+        let name = match self.scope {
+            ScopeKind::Global => return true,
+            ScopeKind::Session => Some(scopes.session),
+            ScopeKind::Key => scopes.key,
+            ScopeKind::Team => scopes.team,
+            ScopeKind::Provider => Some(scopes.provider),
+            ScopeKind::Model => scopes.model,
+        };
+        name.is_some_and(|name| self.only.as_deref().is_none_or(|only| only == name))
+    }
+
     /// How much of this budget the amounts are, in its unit: tokens, atto-dollars, requests.
     pub fn share_of(&self, amounts: &Amounts) -> i128 {
         match self.limit {

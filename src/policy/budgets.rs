@@ -22,10 +22,12 @@ mod samples;
 mod scope;
 mod standing;
 
+use std::sync::Arc;
+
 pub use self::changes::{Changes, LevelChange};
 pub use self::decision::{Denied, Why};
 pub use self::put_away::Undecodable;
-pub use self::standing::{Filter, Standing};
+pub use self::standing::{Filter, Standing, sort};
 
 use self::live::{Live, Place};
 use self::plan::{PlanId, Plans};
@@ -107,6 +109,8 @@ pub struct Admitted {
     pub held: Held,
     /// Its level: the highest of the budgets that it takes from, before it did.
     pub level: Level,
+    /// The first of those at that level; `None` at level NONE.
+    pub fullest: Option<Arc<Budget>>,
 }
 
 /// A hard budget has no room for what a running request needs beyond its worst case: the request has to end.
@@ -174,12 +178,16 @@ impl Budgets {
         self.tick(now_ms);
         let ask = ask.bounded();
         let mut found = self.find(scopes);
-        let level = self.check(&mut found, &ask, priority);
+        let (level, fullest) = self.check(&mut found, &ask, priority);
         let outcome = match self.denied(&found, &ask, priority, level, now_ms) {
             Some(denied) => Err(denied),
             None => {
                 let held = self.reserve(&found, ask);
-                Ok(Admitted { held, level })
+                Ok(Admitted {
+                    held,
+                    level,
+                    fullest,
+                })
             }
         };
         self.tend();
@@ -323,8 +331,14 @@ impl Budgets {
     }
 
     /// The request's level. Marks the scopes that stand in its way.
-    fn check(&mut self, found: &mut [Option<Found<'_>>], ask: &Ask, priority: Priority) -> Level {
+    fn check(
+        &mut self,
+        found: &mut [Option<Found<'_>>],
+        ask: &Ask,
+        priority: Priority,
+    ) -> (Level, Option<Arc<Budget>>) {
         let mut highest = Level::None;
+        let mut fullest = None;
         for found in found.iter_mut().flatten() {
             let plan = self.plans.get(found.plan);
             let mut scope = found.place.and_then(|place| self.live.get_mut(place));
@@ -337,12 +351,14 @@ impl Budgets {
                 if asked > 0 {
                     let fill = scope.as_ref().map(|scope| scope.fills[place]);
                     let fill = fill.unwrap_or_default();
-                    highest = highest.max(fill.level);
+                    if fill.level > highest {
+                        (highest, fullest) = (fill.level, Some(&rule.budget));
+                    }
                     found.objects |= rule.objection(&fill, asked, priority).is_some();
                 }
             }
         }
-        highest
+        (highest, fullest.cloned())
     }
 
     /// Takes what was checked, or what passes unchecked.

@@ -1,7 +1,8 @@
 //! Decides when the calendar months of a time zone begin and end.
 //!
-//! A month begins at the first instant whose local date is its first day. Where a zone's clock is set back over midnight
-//! of that day, the repeated hour belongs to the new month: a month never comes back.
+//! A month begins at local midnight: the first of two if the clock is set back then, and where there is none because the
+//! clock is set forward over it, when it would have been. What the clock repeats of the month before belongs to the new
+//! one: a month never comes back.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -171,6 +172,29 @@ mod tests {
                 }
                 month = next;
             }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_over_the_midnight_between_two_months_ends_a_month_once() {
+        // Set forward on 28 February at 23:30, and back on 1 July at 00:30 to 30 June 23:30.
+        let zone = TimeZone::posix("AAA0BBB,J59/23:30,J182/0:30").expect("a rule");
+        let calendar = Calendar::new(zone);
+        for (begins, last_before, repeated) in [
+            (
+                "2026-06-30T23:00:00Z",
+                "2026-06-30T22:59:59.999Z",
+                "2026-06-30T23:45:00Z",
+            ),
+            (
+                "2026-03-01T00:00:00Z",
+                "2026-02-28T23:45:00Z",
+                "2026-03-01T00:00:00Z",
+            ),
+        ] {
+            assert_eq!(calendar.month_of(ms(begins)).begins_ms, ms(begins));
+            assert_eq!(calendar.month_of(ms(last_before)).ends_ms, ms(begins));
+            assert_eq!(calendar.month_of(ms(repeated)).begins_ms, ms(begins));
         }
     }
 

@@ -6,6 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+/// How many sessions that wait for nothing are remembered before the line looks which of them it can forget.
+const FEW_IDLE: usize = 64;
+
+/// How many sessions that wait for nothing are remembered because they are ahead of the others. Beyond that all of them
+/// are forgotten: who makes up ever new names has no turn to lose.
+const MOST_IDLE: usize = 4_096;
+
 /// Names one place in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
@@ -20,6 +27,8 @@ pub struct FairQueue<T> {
     present: u128,
     next: u64,
     len: usize,
+    /// At so many sessions that wait for nothing the line looks through them again.
+    look_at: usize,
 }
 
 #[derive(Debug)]
@@ -43,6 +52,7 @@ impl<T> Default for FairQueue<T> {
             present: 0,
             next: 0,
             len: 0,
+            look_at: FEW_IDLE,
         }
     }
 }
@@ -97,6 +107,20 @@ impl<T> FairQueue<T> {
         })
     }
 
+    /// The first of those sessions of these that have somebody waiting, in the order of their turns.
+    pub fn heads_of<'a>(&self, sessions: impl Iterator<Item = &'a str>) -> Vec<(Ticket, &T)> {
+        let mut heads: Vec<_> = sessions
+            .filter_map(|session| {
+                let known = self.sessions.get(session)?;
+                let place = known.waiting.front()?;
+                Some((known.time, place.ticket, &place.item))
+            })
+            .collect();
+        heads.sort_by_key(|(time, ticket, _)| (*time, *ticket));
+        let heads = heads.into_iter();
+        heads.map(|(_, ticket, item)| (ticket, item)).collect()
+    }
+
     /// Serves one: it leaves the line, and its session's time goes on. `None` if it has left before.
     pub fn serve(&mut self, session: &str, ticket: Ticket) -> Option<T> {
         let place = self.take(session, ticket)?;
@@ -133,15 +157,21 @@ impl<T> FairQueue<T> {
         known.waiting.remove(place)
     }
 
-    /// Sessions that wait for nothing and are not ahead of the others need not be remembered.
+    /// Sessions that wait for nothing and are not ahead of the others need not be remembered. Looks at all of them only
+    /// after as many have come as were left the last time.
     fn forget_idle(&mut self) {
-        let present = self.present;
-        if self.order.len() * 2 + 64 < self.sessions.len() || self.len == 0 {
-            let idle_line = self.len == 0;
-            self.sessions.retain(|_, known| {
-                !known.waiting.is_empty() || (known.time > present && !idle_line)
-            });
+        let idle = |line: &Self| line.sessions.len() - line.order.len();
+        if self.len > 0 && idle(self) < self.look_at {
+            return;
         }
+        let (present, somebody_waits) = (self.present, self.len > 0);
+        self.sessions.retain(|_, known| {
+            !known.waiting.is_empty() || (known.time > present && somebody_waits)
+        });
+        if idle(self) > MOST_IDLE {
+            self.sessions.retain(|_, known| !known.waiting.is_empty());
+        }
+        self.look_at = FEW_IDLE.max(2 * idle(self));
     }
 }
 
@@ -213,6 +243,39 @@ mod tests {
         assert_eq!(line.serve("a", first), None);
         assert_eq!(serve_next(&mut line), Some("b"));
         assert!(line.is_empty() && line.sessions.is_empty() && line.order.is_empty());
+    }
+
+    #[test]
+    fn ever_new_sessions_are_not_remembered_for_ever_while_somebody_waits() {
+        let mut line = FairQueue::default();
+        line.push("blocked", 1, "blocked".to_owned());
+        for number in 0..50_000 {
+            let name = format!("s{number}");
+            let ticket = line.push(&name, 100, name.clone());
+            assert_eq!(line.serve(&name, ticket).as_deref(), Some(&*name));
+        }
+        assert!(
+            line.sessions.len() <= 2 * MOST_IDLE + 2,
+            "{}",
+            line.sessions.len()
+        );
+        assert_eq!(line.order.len(), 1);
+    }
+
+    #[test]
+    fn heads_of_some_sessions_come_in_the_order_of_their_turns() {
+        let mut line = FairQueue::default();
+        for (name, weight) in [("a", 300), ("b", 100), ("c", 1)] {
+            let ticket = line.push(name, weight, name);
+            line.push(name, weight, name);
+            line.serve(name, ticket);
+        }
+        let heads = |names: &[&'static str]| {
+            let heads = line.heads_of(names.iter().copied());
+            heads.into_iter().map(|(_, name)| *name).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(&["a", "b", "nobody"]), ["b", "a"]);
+        assert_eq!(heads(&["a", "c", "b"]), ["c", "b", "a"]);
     }
 
     proptest! {

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, Response};
 
-use super::admit::Estimate;
 use super::answer::AnswerBody;
+use super::ask::Estimate;
 use super::book::{self, About};
 use super::gate::{Gate, Provider};
+use super::headers;
 use super::hold::Hold;
-use super::telling;
+use super::telling::{self, Ended};
 use super::throttle::Reservation;
 use crate::config::settings::Settings;
 use crate::llm::estimate;
@@ -21,15 +22,14 @@ use crate::llm::usage::{Provenance, Usage};
 use crate::llm::wire::{Billing, Dialect, Endpoint};
 use crate::policy::booking::{self, Reached};
 use crate::policy::budget::Amounts;
-use crate::policy::budgets::{Ask, Outgrown};
+use crate::policy::budgets::{Ask, Denied, Outgrown};
 use crate::policy::client::Client;
 use crate::policy::session::DEFAULT_SESSION;
-use crate::policy::throttle::Level;
 use crate::refusal::{Audience, Refusal};
 use crate::store::Entry;
 use crate::store::event::Event;
 use crate::store::record::{Outcome, Record};
-use crate::units::RequestId;
+use crate::units::{Priority, RequestId};
 use crate::upstream::SentMark;
 
 /// The header that names the request in answers of every kind.
@@ -60,6 +60,10 @@ pub(super) struct Account {
     look_again_at_bytes: u64,
     /// Whether the provider's own figure for the input has been held against the reservation.
     input_seen: bool,
+    /// What it had to wait for.
+    waited_for: Option<Box<Denied>>,
+    /// The priority that was asked for, where it may not have that.
+    asked_priority: Option<Priority>,
     /// It broke a rule, and passed because of the mode.
     would_violate: bool,
     /// Tells whoever holds the client's connection that the request waits.
@@ -95,6 +99,8 @@ impl Account {
             reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
+            waited_for: None,
+            asked_priority: None,
             would_violate: false,
             hold: None,
             sent: SentMark::default(),
@@ -200,9 +206,17 @@ impl Account {
     /// Takes over what was reserved for the request: from now on it is given back whatever way the request ends.
     pub(super) fn holds(&mut self, reservation: Reservation, ask: Ask) {
         let record = self.record_mut();
-        record.level = reservation.level;
+        let waited = record.queued_us > 0;
+        if !waited {
+            record.level = reservation.level;
+        }
+        if let Some(fullest) = &reservation.fullest {
+            record
+                .decided_by
+                .get_or_insert_with(|| fullest.name.clone());
+        }
         record.reserved_tokens = ask.expected.fresh_tokens;
-        record.reserved_cost = Some(ask.expected.cost);
+        record.reserved_cost = Some(ask.expected.cost).filter(|_| !record.flags.price_unknown);
         if let Some(denied) = &reservation.overruled {
             record.flags.shadow = true;
             record
@@ -212,6 +226,12 @@ impl Account {
         self.reserved = ask;
         self.look_again_at_bytes = estimate::bytes_of_output(self.estimate.expected.output);
         self.reservation = Some(reservation);
+    }
+
+    /// The request may not be as urgent as it asked to be.
+    pub(super) fn is_capped(&mut self, asked: Priority) {
+        self.record_mut().flags.priority_capped = true;
+        self.asked_priority = Some(asked);
     }
 
     /// The request breaks a rule in a mode in which nothing is refused.
@@ -228,8 +248,11 @@ impl Account {
     }
 
     /// The request has to wait in line. `reads_events`: its client asked for server-sent events.
-    pub(super) fn waits(&mut self, level: Level, reads_events: bool) {
-        self.record_mut().level = level;
+    pub(super) fn waits(&mut self, denied: &Denied, reads_events: bool) {
+        let record = self.record_mut();
+        record.level = denied.level;
+        record.decided_by = Some(denied.budget.name.clone());
+        self.waited_for = Some(Box::new(denied.clone()));
         if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
             hold.begin(self.record(), self.endpoint);
         }
@@ -238,6 +261,9 @@ impl Account {
     /// The request has waited in line.
     pub(super) fn has_waited(&mut self, waited: Duration) {
         self.record_mut().queued_us += micros(waited);
+        if let Some(hold) = &self.hold {
+            hold.end();
+        }
     }
 
     /// Looks whether a running answer has outgrown what was reserved for it; then the reservation grows.
@@ -378,6 +404,7 @@ impl Account {
         };
         let now_ms = self.gate.clock.unix_ms();
         let event = telling::refused(self.record_mut(), refusal, now_ms);
+        headers::tell(self.record(), response.headers_mut());
         self.end(outcome, &Reading::default(), event);
         response
     }
@@ -399,6 +426,7 @@ impl Account {
         let (total, added, endpoint) = (self.arrived.elapsed(), self.added, self.endpoint);
         let model = self.book(&gate, provider, reading).unwrap_or("other");
         let passed = self.sent.passed_bytes();
+        let outcome = self.ended_as(outcome);
         let record = self.record_mut();
         record.request_bytes += passed;
         record.outcome = outcome;
@@ -419,13 +447,29 @@ impl Account {
         let overruled = reservation
             .as_ref()
             .and_then(|held| held.overruled.as_deref());
-        let mut events = telling::ended(self.record(), overruled, self.would_violate);
+        let about = Ended {
+            overruled,
+            waited_for: self.waited_for.as_deref(),
+            would_violate: self.would_violate,
+            asked_priority: self.asked_priority,
+        };
+        let mut events = telling::ended(self.record(), &about);
         events.extend(event);
         self.write(&gate, &events);
         if let Some(reservation) = reservation {
             gate.metrics
                 .settled(self.reserved.expected.fresh_tokens, used.fresh_tokens);
             reservation.settle(&used, at_ms);
+        }
+    }
+
+    /// The outcome as it is recorded. What ends before it is admitted has taken nothing of any budget, and its record must
+    /// not take anything either when it is read back.
+    fn ended_as(&self, outcome: Outcome) -> Outcome {
+        match (&self.place, outcome) {
+            (Place::Draft(_), Outcome::ClientGone | Outcome::Interrupted) => Outcome::Withdrawn,
+            (Place::Draft(_), Outcome::TimedOut) => Outcome::Refused,
+            (_, outcome) => outcome,
         }
     }
 

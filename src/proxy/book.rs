@@ -116,6 +116,7 @@ fn write_down<'g>(
     record.usage = usage;
     record.provenance = provenance;
     (record.cost, record.table_cost, record.cost_source) = (None, None, CostSource::None);
+    record.flags.price_assumed = false;
     let catalogue = &provider.settings.catalogue;
     if provenance == Provenance::None {
         let model = record
@@ -141,6 +142,7 @@ fn write_down<'g>(
             gate.unknown_models
                 .say_once(&record.provider, model.unwrap_or("(none)"), *why);
             record.cost = at_ceiling(gate, &usage);
+            record.flags.price_assumed = record.cost.is_some();
             match record.cost {
                 Some(_) => CostSource::Assumed,
                 None => CostSource::Unknown,

@@ -48,14 +48,17 @@ pub(super) fn classify(
     let (priority, _) =
         priority::decide(headers, call.tag_priority, by_default, rules, &facts).map_err(bad_tag)?;
     let caps = caller.policies(settings).map(|policy| policy.max_priority);
+    let asked_for = priority;
     let (priority, capped) = priority::capped(priority, caps.chain([caller.max_priority]));
+    if capped {
+        account.is_capped(asked_for);
+    }
     let class = Class {
         priority,
         task: task.name.map(str::to_owned),
     };
     let record = account.record_mut();
     record.priority = class.priority;
-    record.flags.priority_capped = capped;
     record.task.clone_from(&class.task);
     Ok(class)
 }

@@ -102,7 +102,7 @@ impl Gate {
             .collect::<Result<Vec<_>, GateError>>()?;
         let keys = keyring(&settings)?;
         let tasks_by_words = TaskDetector::new(&settings.classify.tasks)?;
-        let throttle = Throttle::new(&settings.throttle, &settings.budgets);
+        let throttle = Throttle::new(&settings, &catalogue);
         Ok(Self {
             throttle,
             settings,

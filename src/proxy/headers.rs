@@ -1,7 +1,9 @@
 //! Which headers go on and which end here.
 
 use http::HeaderMap;
-use http::header::{self, HeaderName};
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::store::record::Record;
 
 /// Headers that speak of one connection only (RFC 9110, section 7.6.1), and those that hyper writes anew.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -34,6 +36,25 @@ pub(super) fn for_upstream(headers: &mut HeaderMap) {
     for name in own {
         headers.remove(name);
     }
+}
+
+/// Tells a client, in the answer's headers, as what its request counted.
+pub(super) fn tell(record: &Record, headers: &mut HeaderMap) {
+    let mut named = |name: &'static str, text: &str| {
+        // Names that cannot stand in a header are left out rather than changed.
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    named("x-tollgate-session", &record.session);
+    if let Some(task) = &record.task {
+        named("x-tollgate-task", task);
+    }
+    let fixed = HeaderValue::from_static;
+    headers.insert("x-tollgate-priority", fixed(record.priority.as_str()));
+    headers.insert("x-tollgate-level", fixed(record.level.as_str()));
+    headers.insert("x-tollgate-attempts", record.attempts.into());
+    headers.insert("x-tollgate-queued-ms", (record.queued_us / 1_000).into());
 }
 
 /// Removes what must not go to the client.

@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::account::{REQUEST_ID, request_id_value};
 use super::answer::AnswerBody;
 use super::tasks::note_frame;
+use crate::llm::decode::{Coding, Decoder};
 use crate::llm::error_event;
 use crate::llm::wire::Endpoint;
 use crate::store::record::Record;
@@ -75,6 +76,12 @@ impl Hold {
         let head = Head { headers, endpoint };
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
         self.waits.notify_one();
+    }
+
+    /// The request does not wait any more. If its answer has not begun until now, it begins when there is one.
+    pub(super) fn end(&self) {
+        let head = &mut *self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        *head = None;
     }
 
     fn take(&self) -> Option<Head> {
@@ -132,8 +139,9 @@ pub struct Held {
 enum Now {
     /// The path goes on here; dropping it is what its client's leaving means.
     Waiting(Path),
-    /// The provider's stream, or a refusal as an event.
-    Streaming(Pin<Box<AnswerBody>>),
+    /// The provider's stream or a refusal as an event, and what makes it plain: its head, which would tell of a coding, has
+    /// been told without one.
+    Streaming(Pin<Box<AnswerBody>>, Option<Decoder<Vec<u8>>>),
     /// The provider's error, which must become an event.
     Refused(Pin<Box<AnswerBody>>, Vec<u8>),
     Ended,
@@ -158,7 +166,21 @@ impl Held {
                     self.comment.as_mut().reset(Instant::now() + self.every);
                     return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(COMMENT)))));
                 }
-                Now::Streaming(body) => return body.as_mut().poll_frame(cx),
+                Now::Streaming(body, None) => return body.as_mut().poll_frame(cx),
+                Now::Streaming(body, Some(decoder)) => {
+                    let coded = match std::task::ready!(body.as_mut().poll_frame(cx)) {
+                        Some(Ok(frame)) => match frame.into_data() {
+                            Ok(data) => data,
+                            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                        },
+                        end => return Poll::Ready(end),
+                    };
+                    decoder.push(&coded)?;
+                    let plain = std::mem::take(decoder.sink_mut());
+                    if !plain.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(plain.into()))));
+                    }
+                }
                 Now::Refused(body, seen) => match std::task::ready!(body.as_mut().poll_frame(cx)) {
                     Some(Ok(frame)) => {
                         if let Ok(data) = frame.into_data() {
@@ -198,11 +220,14 @@ impl Now {
             .get(header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         let good = answer.status() == StatusCode::OK && streams;
+        let coding = Coding::of(answer.headers());
         let body = Box::pin(answer.into_body());
-        if good {
-            Self::Streaming(body)
-        } else {
-            Self::Refused(body, Vec::new())
+        match coding {
+            Coding::Identity if good => Self::Streaming(body, None),
+            Coding::Gzip | Coding::Deflate | Coding::Brotli | Coding::Zstd if good => {
+                Self::Streaming(body, Some(Decoder::new(coding, Vec::new())))
+            }
+            _ => Self::Refused(body, Vec::new()),
         }
     }
 }

@@ -23,8 +23,21 @@ use crate::units::Priority;
 /// Least time between two rounds of the usher: ends of requests in between are looked at together.
 const ROUND: Duration = Duration::from_millis(10);
 
+/// A round is followed by a pause this many times as long, so that the usher takes a tenth of one core at most, however many
+/// wait …
+const PAUSE_TO_ROUND: u32 = 9;
+
+/// … but by none longer than this, as a round may have waited for the ledger.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many tries the usher lets others on its thread go on.
+const TRIES_AT_ONCE: usize = 64;
+
 /// Longest time between two rounds: the calendar's clock may be set forward meanwhile.
 const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// How many of those who wait are looked at before somebody passes who has just come.
+const FIRST_SERVED: usize = 32;
 
 /// The line.
 #[derive(Debug)]
@@ -53,6 +66,9 @@ struct Waiter {
 /// A wish that outlives the step that made it.
 #[derive(Debug)]
 struct OwnWish {
+    /// Whose turns it takes: those of one session with the same budgets. Requests of one session for different models
+    /// do not hold each other up.
+    flow: String,
     session: String,
     key: Option<String>,
     team: Option<String>,
@@ -73,6 +89,10 @@ impl OwnWish {
             model,
         } = wish.scopes;
         Self {
+            // Names hold no control characters.
+            flow: [Some(session), Some(provider), model, key]
+                .map(Option::unwrap_or_default)
+                .join("\0"),
             session: session.to_owned(),
             key: own(key),
             team: own(team),
@@ -101,7 +121,7 @@ impl OwnWish {
 /// A place in the line; dropping it leaves the line.
 struct Place {
     gate: Arc<Gate>,
-    session: String,
+    wish: Arc<OwnWish>,
     ticket: Ticket,
 }
 
@@ -110,7 +130,7 @@ impl Drop for Place {
         let line = &self.gate.throttle.line;
         let mut waiting = line.lock();
         // Who was served is not there any more.
-        let left = waiting.queue.leave(&self.session, self.ticket);
+        let left = waiting.queue.leave(&self.wish.flow, self.ticket);
         line.note(&self.gate, &waiting);
         drop(waiting);
         drop(left);
@@ -156,8 +176,9 @@ impl Line {
         wish: &Wish<'_>,
     ) -> Option<(Place, oneshot::Receiver<Reservation>)> {
         let (grant, granted) = oneshot::channel();
+        let own = Arc::new(OwnWish::of(wish));
         let waiter = Waiter {
-            wish: Arc::new(OwnWish::of(wish)),
+            wish: Arc::clone(&own),
             grant,
         };
         let mut waiting = self.lock();
@@ -165,7 +186,7 @@ impl Line {
             return None;
         }
         let weight = wish.ask.expected.fresh_tokens;
-        let ticket = waiting.queue.push(wish.scopes.session, weight, waiter);
+        let ticket = waiting.queue.push(&own.flow, weight, waiter);
         self.note(gate, &waiting);
         if !std::mem::replace(&mut waiting.ushered, true) {
             tokio::spawn(usher(Arc::clone(gate)));
@@ -173,14 +194,14 @@ impl Line {
         self.room.notify_one();
         let place = Place {
             gate: Arc::clone(gate),
-            session: wish.scopes.session.to_owned(),
+            wish: own,
             ticket,
         };
         Some((place, granted))
     }
 }
 
-/// Waits until the request is admitted: one that was denied for now, or one that found others waiting before it.
+/// Waits until a request that was denied for now is admitted.
 ///
 /// # Errors
 /// Its time is up, the line is full, waiting is known not to help in time, or the process is ending.
@@ -190,31 +211,18 @@ impl Line {
 pub(super) async fn wait(
     gate: &Arc<Gate>,
     wish: &Wish<'_>,
-    tried: Result<Reservation, Box<Denied>>,
+    denied: &Denied,
 ) -> Result<Reservation, Refusal> {
     let line = &gate.throttle.line;
-    let refuse = |denied: &Denied, waited, full| {
-        throttle::refusal(gate, denied, wish.priority, waited, full)
-    };
+    let refuse =
+        |denied: &Denied, waited, full| throttle::refusal(denied, wish.priority, waited, full);
+    if !throttle::waiting_may_help(denied, line.max_wait) {
+        return Err(refuse(denied, None, false));
+    }
     let started = Instant::now();
-    let joined = match tried {
-        // Nobody passes those who wait: what was held goes back, and the usher gives it to whose turn it is.
-        Ok(reservation) => match line.join(gate, wish) {
-            Some(joined) => {
-                drop(reservation);
-                joined
-            }
-            None => return Ok(reservation),
-        },
-        Err(denied) if !throttle::waiting_may_help(&denied, line.max_wait) => {
-            return Err(refuse(&denied, None, false));
-        }
-        Err(denied) => match line.join(gate, wish) {
-            Some(joined) => joined,
-            None => return Err(refuse(&denied, None, true)),
-        },
+    let Some((place, granted)) = line.join(gate, wish) else {
+        return Err(refuse(denied, None, true));
     };
-    let (place, granted) = joined;
     let granted = tokio::select! {
         granted = granted => granted.ok(),
         () = sleep(line.max_wait) => None,
@@ -230,11 +238,22 @@ pub(super) async fn wait(
     }
 }
 
+/// Before somebody passes who has just come: those who have waited and could pass as well. Only the first few, because this
+/// is on the way of a request; the usher looks at the rest.
+pub(super) async fn serve_first(gate: &Arc<Gate>) {
+    let line = &gate.throttle.line;
+    let heads = copied(line.lock().queue.heads().take(FIRST_SERVED));
+    serve(gate, line, &heads).await;
+}
+
 /// Serves the line until nobody waits.
 async fn usher(gate: Arc<Gate>) {
     let line = &gate.throttle.line;
     loop {
+        let began = Instant::now();
         let rest = round(&gate, line).await;
+        let pause = began.elapsed() * PAUSE_TO_ROUND;
+        let pause = pause.clamp(ROUND, LONGEST_PAUSE);
         {
             let mut waiting = line.lock();
             if waiting.queue.is_empty() {
@@ -242,48 +261,63 @@ async fn usher(gate: Arc<Gate>) {
                 return;
             }
         }
-        sleep(ROUND).await;
+        sleep(pause).await;
         tokio::select! {
             () = line.room.notified() => {}
-            () = sleep(rest.saturating_sub(ROUND)) => {}
+            () = sleep(rest.saturating_sub(pause)) => {}
         }
     }
 }
 
-/// Tries the first of each session until nobody more is admitted. Says when the next one will pass by itself.
+/// Somebody's place, and what they wish.
+type Head = (Ticket, Arc<OwnWish>);
+
+fn copied<'a>(heads: impl IntoIterator<Item = (Ticket, &'a Waiter)>) -> Vec<Head> {
+    let copy = |(ticket, waiter): (Ticket, &Waiter)| (ticket, Arc::clone(&waiter.wish));
+    heads.into_iter().map(copy).collect()
+}
+
+/// Tries the first of each flow, and then the next ones of those that were served, until nobody more is admitted. Says when
+/// the next one will pass by itself.
 async fn round(gate: &Arc<Gate>, line: &Line) -> Duration {
-    loop {
-        let heads: Vec<(Ticket, Arc<OwnWish>)> = line
-            .lock()
-            .queue
-            .heads()
-            .map(|(ticket, waiter)| (ticket, Arc::clone(&waiter.wish)))
-            .collect();
-        let mut rest = LONGEST_REST;
-        let mut served = false;
-        for (ticket, wish) in heads {
-            match gate.throttle.try_now(gate, &wish.wish()).await {
-                Ok(Ok(reservation)) => {
-                    served = true;
-                    let mut waiting = line.lock();
-                    let waiter = waiting.queue.serve(&wish.session, ticket);
-                    line.note(gate, &waiting);
-                    drop(waiting);
-                    if let Some(waiter) = waiter {
-                        // A client that has just left: the reservation comes back, and goes.
-                        drop(waiter.grant.send(reservation));
-                    }
-                }
-                Ok(Err(denied)) => {
-                    let passes = denied.passes_in_ms.map(Duration::from_millis);
-                    rest = rest.min(passes.unwrap_or(LONGEST_REST));
-                }
-                // The ledger's failure is told where it is met; it may work again the next time.
-                Err(_) => {}
-            }
+    let mut rest = LONGEST_REST;
+    let mut heads = copied(line.lock().queue.heads());
+    while !heads.is_empty() {
+        let (served, passes) = serve(gate, line, &heads).await;
+        rest = rest.min(passes);
+        heads = copied(line.lock().queue.heads_of(served.into_iter()));
+    }
+    rest
+}
+
+/// Tries some of those who wait. Gives the flows of those that were served, and says when the first of the others will pass
+/// by itself.
+async fn serve<'a>(gate: &Arc<Gate>, line: &Line, heads: &'a [Head]) -> (Vec<&'a str>, Duration) {
+    let mut rest = LONGEST_REST;
+    let mut served = Vec::new();
+    for (tries, (ticket, wish)) in heads.iter().enumerate() {
+        if tries % TRIES_AT_ONCE == TRIES_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
         }
-        if !served {
-            return rest;
+        match gate.throttle.try_now(gate, &wish.wish()).await {
+            Ok(Ok(reservation)) => {
+                let mut waiting = line.lock();
+                let waiter = waiting.queue.serve(&wish.flow, *ticket);
+                line.note(gate, &waiting);
+                drop(waiting);
+                served.push(&*wish.flow);
+                if let Some(waiter) = waiter {
+                    // A client that has just left: the reservation comes back, and goes.
+                    drop(waiter.grant.send(reservation));
+                }
+            }
+            Ok(Err(denied)) => {
+                let passes = denied.passes_in_ms.map(Duration::from_millis);
+                rest = rest.min(passes.unwrap_or(LONGEST_REST));
+            }
+            // The ledger's failure is told where it is met; it may work again the next time.
+            Err(_) => {}
         }
     }
+    (served, rest)
 }

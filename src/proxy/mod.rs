@@ -12,6 +12,7 @@
 mod account;
 mod admit;
 mod answer;
+mod ask;
 mod authenticate;
 mod book;
 mod classify;
@@ -98,10 +99,5 @@ async fn serve(
     let route = route::route(gate, &call, &asked)?;
     account.add_own_time(started);
     let reply = send::send(gate, call, &route, account).await?;
-    Ok(Served {
-        reply,
-        route,
-        caller,
-        class,
-    })
+    Ok(Served { reply, route })
 }

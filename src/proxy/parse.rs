@@ -95,7 +95,10 @@ pub(super) async fn parse(
     account.asked_by(&parts.headers);
     let uri = parts.uri.clone();
     let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
-    if !path_and_query.starts_with('/') || parts.method == Method::CONNECT {
+    if !path_and_query.starts_with('/')
+        || parts.method == Method::CONNECT
+        || endpoint::has_dot_segment(path_and_query)
+    {
         return Err(Refusal::BadTarget);
     }
     let place = |name: &str| {

@@ -5,12 +5,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::account::Account;
 use super::gate::Gate;
 use super::identify::Caller;
 use super::parse::{Asked, Call};
+use super::upgrade;
 use crate::config::settings::ThrottleMode;
 use crate::llm::estimate;
 use crate::llm::request::{Form, Peek};
@@ -72,6 +73,7 @@ fn judge(
             .endpoint
             .asks_a_model()
             .then(|| model_facts(gate, call, asked)),
+        unseen: call.endpoint == Endpoint::Other && sends_something(call),
     };
     rules::check(policies, &facts)?;
     let now_ms = gate.clock.unix_ms();
@@ -80,6 +82,12 @@ fn judge(
         rates.pass(policies, caller.key.as_deref(), now_ms)
     };
     passed.or_else(|found| found.violation(policies).map_or(Ok(()), Err))
+}
+
+/// Whether a request sends something to its provider, in its body or over a WebSocket, instead of only looking or removing.
+fn sends_something(call: &Call) -> bool {
+    let looks = [Method::GET, Method::HEAD, Method::OPTIONS, Method::DELETE];
+    !looks.contains(&call.parts.method) || upgrade::is_wanted(&call.parts)
 }
 
 /// The policies of the caller's tier, team and key.

@@ -56,9 +56,10 @@ pub(super) fn recall(
         ledger.recall(asked, &mut |past| match past {
             Past::Hour(group, sum) => {
                 let (scopes, used) = of_hour(settings, catalogue, group, sum);
-                let at_ms = u64::from(group.hour) * HOUR_MS;
-                // The hour in which the month begins counts as the month's.
-                budgets.recall(&scopes, &used, at_ms.max(asked.since_unix_ms), now_ms);
+                // At the hour's end, so that nothing is forgotten early; and the hour in which the month begins counts as
+                // the month's.
+                let at_ms = (u64::from(group.hour) + 1) * HOUR_MS - 1;
+                budgets.recall(&scopes, &used, at_ms, now_ms);
             }
             Past::Request(request) => {
                 let model = model(
@@ -97,7 +98,12 @@ fn of_hour<'a>(
         key: group.key.as_deref(),
         team: group.team.as_deref(),
         provider: &group.provider,
-        model: model(settings, catalogue, &group.provider, group.model.as_deref()),
+        model: model(
+            settings,
+            catalogue,
+            &group.provider,
+            group.requested_model.as_deref().or(group.model.as_deref()),
+        ),
     };
     (scopes, sum.charges(group))
 }
@@ -133,7 +139,7 @@ pub fn throttle_of_ledger(
     ledger: &Ledger,
     now_ms: u64,
 ) -> Result<ThrottleNow, ReadError> {
-    let throttle = Throttle::new(&settings.throttle, &settings.budgets);
+    let throttle = Throttle::new(settings, catalogue);
     recall(&throttle, settings, catalogue, ledger, now_ms)?;
     Ok(throttle.recall(|budgets, _| {
         let about = standing::About {

@@ -43,8 +43,6 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
                 head_at,
             },
         route,
-        caller,
-        class,
     } = served;
     let (mut parts, body) = response.into_parts();
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -65,24 +63,10 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
     }
     let headers = &mut parts.headers;
     headers.insert(REQUEST_ID, request_id_value(account.id()));
-    insert(headers, "x-tollgate-session", &caller.session.name);
-    headers.insert(
-        "x-tollgate-priority",
-        HeaderValue::from_static(class.priority.as_str()),
-    );
-    if let Some(task) = &class.task {
-        insert(headers, "x-tollgate-task", task);
-    }
+    headers::tell(account.record(), headers);
     if let Some(model) = &route.model {
         insert(headers, "x-tollgate-model", model);
     }
-    let record = account.record();
-    headers.insert(
-        "x-tollgate-level",
-        HeaderValue::from_static(record.level.as_str()),
-    );
-    headers.insert("x-tollgate-attempts", record.attempts.into());
-    headers.insert("x-tollgate-queued-ms", (record.queued_us / 1_000).into());
     account.add_own_time(head_at);
 
     if switching

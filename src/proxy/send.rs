@@ -8,10 +8,8 @@ use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::authenticate::Credential;
-use super::classify::Class;
 use super::gate::Gate;
 use super::headers;
-use super::identify::Caller;
 use super::opening::{self, Opening};
 use super::parse::{Call, CallBody};
 use super::provider_key;
@@ -27,10 +25,6 @@ pub(super) struct Served {
     pub(super) reply: Reply,
     /// Where the request went.
     pub(super) route: Route,
-    /// Who asked.
-    pub(super) caller: Caller,
-    /// What it counted as.
-    pub(super) class: Class,
 }
 
 /// The provider's answer.

@@ -8,6 +8,7 @@ use crate::policy::budgets::{Changes, Denied};
 use crate::refusal::{BudgetRefusal, Refusal};
 use crate::store::event::{Event, EventKind, Unit};
 use crate::store::record::{Outcome, Record};
+use crate::units::Priority;
 
 /// A reservation is far off when it differs from the use by more than this factor …
 const FAR_OFF_FACTOR: u64 = 4;
@@ -82,6 +83,13 @@ pub(super) fn refused(record: &mut Record, refusal: &Refusal, now_ms: u64) -> Op
             record.decided_by = Some("throttle.unknown_price".to_owned());
             Some(about(record, now_ms, EventKind::UnknownPrice))
         }
+        Refusal::Unbounded { budget, .. } => {
+            record.decided_by = Some(budget.clone());
+            Some(Event {
+                rule: Some(budget.clone()),
+                ..about(record, now_ms, EventKind::Refused)
+            })
+        }
         _ => None,
     }
 }
@@ -101,14 +109,27 @@ fn by_budget(record: &Record, why: &BudgetRefusal, now_ms: u64) -> Event {
     }
 }
 
+/// What there is to tell of an ended request besides its record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended<'a> {
+    /// A budget would have refused it in mode `on`.
+    pub(super) overruled: Option<&'a Denied>,
+    /// What it had to wait for.
+    pub(super) waited_for: Option<&'a Denied>,
+    /// A rule would have.
+    pub(super) would_violate: bool,
+    /// The priority that it asked for, where it may not have that.
+    pub(super) asked_priority: Option<Priority>,
+}
+
 /// The events that an ended request leaves, written together with its record.
-///
-/// `overruled`, `would_violate`: a budget or a rule would have refused it in mode `on`.
-pub(super) fn ended(
-    record: &Record,
-    overruled: Option<&Denied>,
-    would_violate: bool,
-) -> Vec<Event> {
+pub(super) fn ended(record: &Record, about_it: &Ended<'_>) -> Vec<Event> {
+    let Ended {
+        overruled,
+        waited_for,
+        would_violate,
+        asked_priority,
+    } = *about_it;
     let now_ms = record.finished_unix_ms;
     let mut events = Vec::new();
     if would_violate {
@@ -120,22 +141,26 @@ pub(super) fn ended(
     }
     if let Some(denied) = overruled {
         events.push(Event {
-            rule: Some(denied.budget.name.clone()),
-            scope: Some(denied.scope.clone()),
-            unit: Some(Unit::of(denied.budget.limit)),
-            settled: Some(denied.settled),
-            reserved: Some(denied.reserved),
-            asked: Some(denied.asked),
-            limit: Some(denied.limit),
             shadow: true,
-            ..about(record, now_ms, EventKind::Refused)
+            ..stood_in_the_way(denied, about(record, now_ms, EventKind::Refused))
         });
     }
-    if record.queued_us > 0 && record.outcome != Outcome::Refused {
-        events.push(about(record, now_ms, EventKind::Waited));
+    if let Some(denied) = waited_for.filter(|_| record.outcome != Outcome::Refused) {
+        let waited = about(record, now_ms, EventKind::Waited);
+        events.push(stood_in_the_way(denied, waited));
     }
-    if record.flags.priority_capped {
-        events.push(about(record, now_ms, EventKind::PriorityCapped));
+    if asked_priority.is_some() {
+        events.push(Event {
+            asked_priority,
+            ..about(record, now_ms, EventKind::PriorityCapped)
+        });
+    }
+    if record.flags.price_unknown || record.flags.price_assumed {
+        events.push(Event {
+            actual_tokens: record.usage.fresh(),
+            actual_cost: record.cost,
+            ..about(record, now_ms, EventKind::UnknownPrice)
+        });
     }
     let (expected, actual) = (record.reserved_tokens, record.usage.fresh());
     if is_far_off(expected, actual) {
@@ -148,6 +173,20 @@ pub(super) fn ended(
         });
     }
     events
+}
+
+/// The same event with the budget that stood in the request's way.
+fn stood_in_the_way(denied: &Denied, event: Event) -> Event {
+    Event {
+        rule: Some(denied.budget.name.clone()),
+        scope: Some(denied.scope.clone()),
+        unit: Some(Unit::of(denied.budget.limit)),
+        settled: Some(denied.settled),
+        reserved: Some(denied.reserved),
+        asked: Some(denied.asked),
+        limit: Some(denied.limit),
+        ..event
+    }
 }
 
 fn is_far_off(expected: u64, actual: u64) -> bool {

@@ -10,11 +10,12 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::line::Line;
 use super::standing::{self, Stats, ThrottleNow};
-use crate::config::settings::{ThrottleMode, ThrottleSettings};
+use crate::config::settings::{Settings, ThrottleMode};
+use crate::llm::catalogue::Catalogue;
 use crate::llm::usage::Usage;
 use crate::policy::budget::{Amounts, Budget, ScopeKey, ScopeKind, Scopes};
 use crate::policy::budgets::{
-    Admitted, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Why,
+    self, Ask, Budgets, Denied, Filter, Held, Outgrown, Rules, Standing, Undecodable, Why,
 };
 use crate::policy::calendar::Calendar;
 use crate::policy::learned::Learned;
@@ -32,11 +33,17 @@ const LONGEST_CURABLE: Duration = Duration::from_secs(61);
 /// After how long a client is told to come back when room depends on running requests, whose end nobody knows.
 const PAUSE_FOR_RUNNING: Duration = Duration::from_secs(5);
 
+/// How many scopes are looked at under one lock: well below a millisecond. All of 100,000 at once would take about a
+/// hundred times as long as requests should wait.
+const PIECE: usize = 128;
+
 /// Budgets, what was learned for estimates, and the waiting line.
 #[derive(Debug)]
 pub(super) struct Throttle {
     pub(super) mode: ThrottleMode,
     budgets: Mutex<Budgets>,
+    /// Held while scopes come back from the ledger: what was fetched must not grow old before it is restored.
+    fetching: tokio::sync::Mutex<()>,
     learned: Mutex<Learned>,
     pub(super) line: Line,
 }
@@ -56,6 +63,8 @@ pub(super) struct Reservation {
     held: Option<Held>,
     /// The request's level when it was admitted.
     pub(super) level: Level,
+    /// The fullest of its budgets then, if any was above level NONE.
+    pub(super) fullest: Option<Arc<Budget>>,
     /// Passed although a budget would have refused it (mode `shadow`).
     pub(super) overruled: Option<Box<Denied>>,
 }
@@ -70,7 +79,12 @@ impl Reservation {
             Some(held) => {
                 let now_ms = self.gate.clock.unix_ms();
                 let throttle = &self.gate.throttle;
-                throttle.with(&self.gate, |budgets| budgets.grow(held, ask, now_ms))
+                let grown = throttle.with(&self.gate, |budgets| budgets.grow(held, ask, now_ms));
+                // In the other modes nothing is cut off either.
+                grown.or_else(|outgrown| match throttle.mode {
+                    ThrottleMode::On => Err(outgrown),
+                    ThrottleMode::Shadow | ThrottleMode::Off => Ok(()),
+                })
             }
             None => Ok(()),
         }
@@ -98,9 +112,25 @@ impl Drop for Reservation {
 }
 
 impl Throttle {
-    pub(super) fn new(settings: &ThrottleSettings, budgets: &[Budget]) -> Self {
+    /// The budgets as configured. One for a model is kept under the one name that the catalogue has for it, whatever
+    /// name the config uses.
+    pub(super) fn new(settings: &Settings, catalogue: &Catalogue) -> Self {
+        let budgets = settings.budgets.iter().cloned().map(|mut budget| {
+            if let (ScopeKind::Model, Some(name)) = (budget.scope, &budget.only) {
+                let providers = settings.providers.iter();
+                let mut known =
+                    providers.filter_map(|provider| catalogue.resolve(&provider.catalogue, name));
+                budget.only = known
+                    .next()
+                    .map(|model| model.id.to_string())
+                    .or(budget.only);
+            }
+            budget
+        });
+        let budgets = budgets.collect();
+        let settings = &settings.throttle;
         let rules = Rules {
-            budgets: budgets.to_vec(),
+            budgets,
             thresholds: settings.thresholds,
             calendar: Calendar::new(settings.time_zone.clone()),
             // Until what the ledger knows has been counted.
@@ -109,6 +139,7 @@ impl Throttle {
         Self {
             mode: settings.mode,
             budgets: Mutex::new(Budgets::new(rules)),
+            fetching: tokio::sync::Mutex::default(),
             learned: Mutex::new(Learned::new(settings.output_quantile)),
             line: Line::new(&settings.queue),
         }
@@ -119,19 +150,21 @@ impl Throttle {
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         let result = work(&mut budgets);
         let changes = budgets.take_changes();
-        let evicted = budgets.take_evicted();
+        // Under the lock, which does not wait for the ledger: whoever finds a scope missing must find it there.
+        Self::put_away(gate, &mut budgets);
         drop(budgets);
         if !changes.is_empty() {
             super::telling::levels_changed(gate, &changes);
-        }
-        if !evicted.is_empty() {
-            self.put_away(gate, evicted);
         }
         result
     }
 
     /// Hands scopes that nobody uses to the ledger. If it cannot take them now, they stay in memory.
-    fn put_away(&self, gate: &Gate, evicted: Vec<(ScopeKey, Vec<u8>)>) {
+    fn put_away(gate: &Gate, budgets: &mut Budgets) {
+        let evicted = budgets.take_evicted();
+        if evicted.is_empty() {
+            return;
+        }
         let now_ms = gate.clock.unix_ms();
         let (keys, named): (Vec<_>, Vec<_>) = evicted
             .into_iter()
@@ -141,7 +174,6 @@ impl Throttle {
             })
             .unzip();
         if let Err(back) = gate.ledger.put_away(named) {
-            let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, (_, bytes)) in keys.iter().zip(back) {
                 // The engine's own bytes, made a moment ago.
                 budgets.restore(key, Some(&bytes), now_ms).ok();
@@ -158,69 +190,89 @@ impl Throttle {
         gate: &Arc<Gate>,
         wish: &Wish<'_>,
     ) -> Result<Result<Reservation, Box<Denied>>, Refusal> {
-        loop {
+        let admit = |budgets: &mut Budgets| {
             let now_ms = gate.clock.unix_ms();
-            let tried = self.with(gate, |budgets| {
-                let missing = budgets.missing(&wish.scopes);
-                if missing.is_empty() {
-                    Ok(budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms))
-                } else {
-                    Err(missing)
-                }
-            });
-            match tried {
-                Ok(Ok(Admitted { held, level })) => {
-                    return Ok(Ok(Reservation {
-                        gate: Arc::clone(gate),
-                        held: Some(held),
-                        level,
-                        overruled: None,
-                    }));
-                }
-                Ok(Err(denied)) => return Ok(Err(Box::new(denied))),
-                Err(missing) => self.fetch(gate, missing).await?,
-            }
-        }
+            let admitted = budgets.admit(&wish.scopes, &wish.ask, wish.priority, now_ms);
+            admitted.map_err(Box::new)
+        };
+        let admitted = self.with_all(gate, &wish.scopes, admit).await?;
+        Ok(admitted.map(|admitted| Reservation {
+            gate: Arc::clone(gate),
+            held: Some(admitted.held),
+            level: admitted.level,
+            fullest: admitted.fullest,
+            overruled: None,
+        }))
     }
 
-    /// Charges a request whatever the budgets say.
-    pub(super) fn overrule(
+    /// Charges a request whatever the budgets say. Waits as [`Self::try_now`] does.
+    ///
+    /// # Errors
+    /// The ledger does not give back what was put away into it.
+    pub(super) async fn overrule(
         &self,
         gate: &Arc<Gate>,
         wish: &Wish<'_>,
         denied: Box<Denied>,
-    ) -> Reservation {
-        let now_ms = gate.clock.unix_ms();
-        let held = self.with(gate, |budgets| {
+    ) -> Result<Reservation, Refusal> {
+        let charge = |budgets: &mut Budgets| {
+            let now_ms = gate.clock.unix_ms();
             budgets.charge(&wish.scopes, &wish.ask, now_ms)
-        });
-        Reservation {
+        };
+        let held = self.with_all(gate, &wish.scopes, charge).await?;
+        Ok(Reservation {
             gate: Arc::clone(gate),
             held: Some(held),
             level: denied.level,
+            fullest: None,
             overruled: Some(denied),
-        }
+        })
     }
 
-    async fn fetch(&self, gate: &Gate, missing: Vec<ScopeKey>) -> Result<(), Refusal> {
-        let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::error!(%error, "the ledger does not give back what a session has spent");
-            Refusal::LedgerUnavailable
-        };
-        let found = gate
-            .ledger
-            .fetch_away(missing.iter().map(name_of).collect())
-            .await;
-        let found = found.map_err(|error| unreadable(&error))?;
-        let now_ms = gate.clock.unix_ms();
-        self.with(gate, |budgets| {
-            for (key, bytes) in missing.iter().zip(found) {
-                budgets
-                    .restore(key, bytes.as_deref(), now_ms)
-                    .map_err(|error| unreadable(&error))?;
+    /// Runs something on the budgets while all scopes of a request are in memory.
+    ///
+    /// # Errors
+    /// The ledger does not give back what was put away into it.
+    async fn with_all<T>(
+        &self,
+        gate: &Gate,
+        scopes: &Scopes<'_>,
+        work: impl Fn(&mut Budgets) -> T,
+    ) -> Result<T, Refusal> {
+        let now = |budgets: &mut Budgets| {
+            let missing = budgets.missing(scopes);
+            if missing.is_empty() {
+                Ok(work(budgets))
+            } else {
+                Err(missing)
             }
-            Ok(())
-        })
+        };
+        if let Ok(done) = self.with(gate, now) {
+            return Ok(done);
+        }
+        // One at a time: a scope that somebody else brought back, used and put away meanwhile would be restored as it was
+        // before.
+        let _fetching = self.fetching.lock().await;
+        loop {
+            let missing = match self.with(gate, now) {
+                Ok(done) => return Ok(done),
+                Err(missing) => missing,
+            };
+            let names = missing.iter().map(name_of).collect();
+            let found = gate.ledger.fetch_away(names).await;
+            let found = found.map_err(|error| unreadable(&error))?;
+            // Used in the step in which they come back, because the next one may put them away again.
+            let done = self.with(gate, |budgets| {
+                let now_ms = gate.clock.unix_ms();
+                for (key, bytes) in missing.iter().zip(found) {
+                    budgets.restore(key, bytes.as_deref(), now_ms)?;
+                }
+                Ok(now(budgets).ok())
+            });
+            if let Some(done) = done.map_err(|error: Undecodable| unreadable(&error))? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Lets somebody count requests that ended before this process began. Nothing is put away meanwhile; see
@@ -258,10 +310,22 @@ impl Throttle {
         (budgets.live(), budgets.evicted())
     }
 
-    /// Every budget with its numbers.
+    /// Every budget with its numbers. All of them come in pieces, so that requests need not wait for the whole.
     pub(super) fn standings(&self, gate: &Gate, filter: &Filter) -> Vec<Standing> {
         let now_ms = gate.clock.unix_ms();
-        self.with(gate, |budgets| budgets.standings(now_ms, filter))
+        if *filter != Filter::All {
+            return self.with(gate, |budgets| budgets.standings(now_ms, filter));
+        }
+        let mut standings = Vec::new();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let piece = |budgets: &mut Budgets| budgets.standings_from(now_ms, from, PIECE);
+            let (piece, then) = self.with(gate, piece);
+            standings.extend(piece);
+            next = then;
+        }
+        budgets::sort(&mut standings);
+        standings
     }
 }
 
@@ -310,9 +374,13 @@ fn name_of(key: &ScopeKey) -> Vec<u8> {
     minicbor::to_vec(key).expect("encoding into memory cannot fail")
 }
 
+fn unreadable(error: &dyn std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the ledger does not give back what a session has spent");
+    Refusal::LedgerUnavailable
+}
+
 /// A budget's no, as the client's answer.
 pub(super) fn refusal(
-    gate: &Gate,
     denied: &Denied,
     priority: Priority,
     waited: Option<Duration>,
@@ -345,7 +413,7 @@ pub(super) fn refusal(
         passes_in,
         passes_at_unix_ms: denied
             .passes_in_ms
-            .map(|pause| gate.clock.unix_ms().saturating_add(pause)),
+            .map(|pause| denied.asked_at_ms.saturating_add(pause)),
         waited,
         line_full,
     }))

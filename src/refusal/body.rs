@@ -225,6 +225,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         Refusal::UnknownPrice { model } => {
             facts.insert("model".to_owned(), model.as_str().into());
         }
+        Refusal::Unbounded { budget, .. } => {
+            facts.insert("budget".to_owned(), budget.as_str().into());
+        }
         Refusal::UnknownProvider { .. }
         | Refusal::UpgradeRequired
         | Refusal::BadTarget

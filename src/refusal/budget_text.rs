@@ -136,7 +136,7 @@ fn remedies(refusal: &BudgetRefusal) -> String {
     if !passing.is_empty() {
         ways.push(format!(
             "send it with priority {} if it is that urgent (it has {})",
-            passing.join(" or "),
+            either(&passing),
             refusal.priority
         ));
     }
@@ -145,7 +145,6 @@ fn remedies(refusal: &BudgetRefusal) -> String {
     }
     let mut text = match ways.split_last() {
         Some((last, [])) => format!("{last}."),
-        Some((last, [first])) => format!("{first}, or {last}."),
         Some((last, others)) => format!("{}, or {last}.", others.join(", ")),
         None => String::new(),
     };
@@ -224,6 +223,15 @@ fn clock(at_unix_ms: u64, ahead: Duration) -> Option<String> {
     let rounded = at_unix_ms.div_ceil(step).saturating_mul(step);
     let moment = jiff::Timestamp::from_millisecond(i64::try_from(rounded).ok()?).ok()?;
     Some(moment.strftime(format).to_string())
+}
+
+/// `high`, `high or critical`, `normal, high or critical`.
+fn either(words: &[&str]) -> String {
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }
 
 /// A time in the one or two units that matter, rounded up: `45 s`, `12 min`, `3 h 20 min`, `9 days`.

@@ -12,7 +12,7 @@ impl Refusal {
             Refusal::UpgradeRequired => {
                 "tollgate: no WebSocket here; send plain HTTP requests to the same path".to_owned()
             }
-            Refusal::BadTarget => "tollgate: the request's target must be a path".to_owned(),
+            Refusal::BadTarget => "tollgate: the request's target must be a path without \".\" and \"..\" in it".to_owned(),
             Refusal::HeadTooLarge { limit } => format!(
                 "tollgate: the request's headers are larger than {limit} bytes together; raise server.max_header in \
                  tollgate's config if that is intended"
@@ -38,6 +38,9 @@ impl Refusal {
             Refusal::UnknownPrice { model } => format!(
                 "tollgate: the price of {model} is not known, and throttle.unknown_price is \"refuse\"; state its \
                  price under [[models]]"
+            ),
+            Refusal::Unbounded { budget, why } => format!(
+                "tollgate: budget {budget} is hard, so nothing passes that might exceed it, and {why}"
             ),
             Refusal::BadKey { why } => format!("tollgate: {why}"),
             Refusal::LedgerUnavailable => {

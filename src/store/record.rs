@@ -49,6 +49,9 @@ pub enum Outcome {
     /// The provider took the work into the background; fetching the result books it.
     #[n(10)]
     Pending,
+    /// The client left before the request was admitted: while its body came, or while it waited in line.
+    #[n(11)]
+    Withdrawn,
 }
 
 impl Outcome {
@@ -66,6 +69,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Interrupted => "interrupted",
             Outcome::Pending => "pending",
+            Outcome::Withdrawn => "withdrawn",
         }
     }
 }
@@ -309,7 +313,7 @@ fn is_calm(level: &Level) -> bool {
     *level == Level::None
 }
 
-/// What requests that ended this way take of budgets. Those that tollgate refused, and those that asked nothing of a
+/// What requests that ended this way take of budgets. Those that were never admitted, and those that asked nothing of a
 /// model, are no requests there; what is not known to have cost anything takes no money.
 pub(super) fn charges(
     endpoint: &str,
@@ -320,7 +324,7 @@ pub(super) fn charges(
 ) -> Amounts {
     Amounts {
         requests: match outcome {
-            Outcome::Refused => 0,
+            Outcome::Refused | Outcome::Withdrawn => 0,
             _ if !Endpoint::name_asks_a_model(endpoint) => 0,
             _ => requests,
         },
@@ -470,7 +474,9 @@ mod tests {
         record.cost = None;
         assert_eq!(takes(&record), (1, (40, 2), 0));
         let mut refused = Record::new(record.id);
-        refused.outcome = Outcome::Refused;
-        assert_eq!(refused.charges(), Amounts::default());
+        for outcome in [Outcome::Refused, Outcome::Withdrawn] {
+            refused.outcome = outcome;
+            assert_eq!(refused.charges(), Amounts::default());
+        }
     }
 }

@@ -97,7 +97,11 @@ impl Figures {
 /// Whether a request that ended this way counts as failed.
 const fn has_failed(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Open | Outcome::Complete | Outcome::ClientGone | Outcome::Pending => false,
+        Outcome::Open
+        | Outcome::Complete
+        | Outcome::ClientGone
+        | Outcome::Pending
+        | Outcome::Withdrawn => false,
         Outcome::ProviderError
         | Outcome::StreamError
         | Outcome::UpstreamCut

@@ -62,6 +62,9 @@ pub struct Group {
     /// Where their cost comes from.
     #[n(13)]
     pub cost_source: CostSource,
+    /// The model that was asked for, where the one that served has another name: it is the one that budgets go by.
+    #[n(14)]
+    pub requested_model: Option<String>,
 }
 
 impl Group {
@@ -86,6 +89,10 @@ impl Group {
             outcome: record.outcome,
             provenance: record.provenance,
             cost_source: record.cost_source,
+            requested_model: record
+                .requested_model
+                .clone()
+                .filter(|_| record.model.is_some() && record.model != record.requested_model),
         }
     }
 

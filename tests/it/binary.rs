@@ -78,9 +78,10 @@ impl Binary {
                 keep(&kept, line.as_bytes());
                 first_line.send(line).ok();
             }
-            let mut rest = Vec::new();
-            out.read_to_end(&mut rest).ok();
-            keep(&kept, &rest);
+            let mut buffer = [0; 8_192];
+            while let Ok(count @ 1..) = out.read(&mut buffer) {
+                keep(&kept, &buffer[..count]);
+            }
         });
         let mut errors = child.stderr.take().expect("piped");
         let kept = Arc::clone(&stderr);

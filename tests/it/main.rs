@@ -3,6 +3,7 @@
 mod bad_input;
 mod binary;
 mod budgets;
+mod budgets_held;
 mod catalogue;
 mod cli_env;
 mod config;
@@ -29,8 +30,10 @@ mod request_properties;
 mod rig;
 mod simulate;
 mod streaming;
+mod throttle_edges;
 mod throttle_path;
 mod tls;
 mod upgrade;
+mod walkthrough;
 mod wire;
 mod wire_samples;

@@ -538,7 +538,7 @@ async fn where_no_model_is_asked_only_depth_and_rates_count() {
     .await;
     let depth = |depth| [("x-tollgate-depth", depth)];
     for line in [
-        "POST /openai/v1/files",
+        "DELETE /openai/v1/files/file_1",
         "GET /openai/v1/models",
         "POST /anthropic/v1/messages/count_tokens",
     ] {
@@ -555,6 +555,34 @@ async fn where_no_model_is_asked_only_depth_and_rates_count() {
     );
     let found = verdict(&tollgate, request("GET /openai/v1/models", &[], "")).await;
     assert_eq!(found, Err("tiers.free.requests_per_minute".to_owned()));
+}
+
+#[tokio::test]
+async fn paths_that_cannot_be_checked_do_not_lead_around_the_rules() {
+    let (tollgate, _upstream) = tier(strict()).await;
+    let socket = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    for (line, headers) in [
+        ("POST /anthropic/v1/messages/batches", &[][..]),
+        ("POST /openai/v1/threads/thread_1/runs", &[]),
+        (
+            "POST /anthropic/model/anthropic.claude-opus-4-8/converse",
+            &[],
+        ),
+        (
+            "POST /anthropic/model/anthropic.claude-opus-4-8/invoke",
+            &[],
+        ),
+        ("PUT /openai/v1/anything", &[]),
+        ("GET /openai/v1/realtime?model=gpt-realtime", &socket),
+    ] {
+        let found = verdict(&tollgate, request(line, headers, "{}")).await;
+        assert_eq!(found, Err("tiers.free.models".to_owned()), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -346,7 +346,7 @@ fn the_text_names_the_priorities_that_would_pass() {
         })
     };
     assert!(at(Level::Hard, Priority::Normal).contains("with priority high or critical"));
-    assert!(at(Level::Soft, Priority::Low).contains("with priority normal or high or critical"));
+    assert!(at(Level::Soft, Priority::Low).contains("with priority normal, high or critical"));
     assert!(at(Level::Critical, Priority::High).contains("with priority critical"));
     assert!(!at(Level::Critical, Priority::Critical).contains("with priority"));
     let full = BudgetRefusal {

@@ -62,7 +62,8 @@ fn any_body() -> impl Strategy<Value = Map<String, Value>> {
             "metadata", "user", "tools", "contents", "system", "n",
         ])
         .prop_map(str::to_owned),
-        1 => ".{0,6}",
+        // Not a known key in another case: two spellings of one are two fields, which is refused.
+        1 => "_.{0,6}",
     ];
     prop::collection::btree_map(key, any_value(), 0..8)
         .prop_map(|members| members.into_iter().collect())

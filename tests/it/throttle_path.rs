@@ -12,7 +12,7 @@ use tollgate::units::Cost;
 use crate::rig::*;
 
 /// A budget that cannot be exceeded, and nothing else.
-const ONLY: [(&str, &str); 7] = [
+pub(crate) const ONLY: [(&str, &str); 7] = [
     ("budgets.session-tokens-hour.enabled", "false"),
     ("budgets.session-tokens-day.enabled", "false"),
     ("budgets.session-usd-hour.enabled", "false"),
@@ -437,4 +437,104 @@ async fn expected_outputs_are_learned_from_what_was_used() {
     let later = tollgate.ask(message("s", "normal", 64_000)).await.0;
     let later = tollgate.record(&later).await.reserved_tokens;
     assert!(first >= 1_024 && later < 100, "{first} then {later}");
+}
+
+#[tokio::test]
+async fn everybody_in_line_is_served_when_there_is_room_for_all() {
+    let upstream = Upstream::start().await;
+    let answering = upstream.answering(|_| used(1, 1));
+    let tollgate = with_only(
+        answering.address,
+        &[
+            ("budgets.minute.scope", "global"),
+            ("budgets.minute.window", "minute"),
+            ("budgets.minute.limit", "200 requests"),
+        ],
+    )
+    .await;
+    for _ in 0..160 {
+        assert_eq!(
+            tollgate.ask(message("first", "normal", 1)).await.0.status(),
+            200
+        );
+    }
+    let mut clients = Vec::new();
+    for number in 0..40 {
+        let mut client = tollgate.connect().await;
+        let session = format!("s{}", number % 8);
+        client.send(message(&session, "low", 1)).await;
+        clients.push(client);
+    }
+    waiting(&tollgate, 40).await;
+    tollgate.set_clock(NOON + 62_000);
+    for mut client in clients {
+        assert_eq!(client.message().await.0.status(), 200);
+    }
+    waiting(&tollgate, 0).await;
+}
+
+/// A streaming request of low priority at SOFT, and its client's connection.
+async fn in_line(tollgate: &Tollgate) -> Wire {
+    let body = r#"{"model":"claude-sonnet-5-5","max_tokens":1,"stream":true,"messages":[]}"#;
+    let headers = [("x-tollgate-session", "s"), ("x-tollgate-priority", "low")];
+    let mut client = tollgate.connect().await;
+    client
+        .send(request("POST /anthropic/v1/messages", &headers, body))
+        .await;
+    waiting(tollgate, 1).await;
+    client
+}
+
+#[tokio::test]
+async fn a_compressed_stream_is_plain_behind_comments() {
+    let upstream = Upstream::start().await;
+    let events = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"claude-sonnet-5-5\",\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    let answering = upstream.answering(move |arrived| {
+        if !arrived.body.text().contains("\"stream\":true") {
+            return used(1, 1);
+        }
+        use std::io::Write as _;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(events.as_bytes()).unwrap();
+        let coding = [
+            ("content-type", "text/event-stream"),
+            ("content-encoding", "gzip"),
+        ];
+        answer("200 OK", &coding, gzip.finish().unwrap())
+    });
+    let tollgate = at_soft(answering.address, &[("throttle.queue.keep_alive", "20ms")]).await;
+    let mut client = in_line(&tollgate).await;
+    let head = client.head().await;
+    assert_eq!(head.value("content-encoding"), None);
+    client.body_bytes(3).await;
+    tollgate.set_clock(NOON + 62_000);
+    let text = client.body().await.text();
+    assert!(text.ends_with(events), "{text:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_waited_but_a_moment_gets_the_providers_answer_as_it_is() {
+    let upstream = Upstream::start().await;
+    let busy =
+        "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}";
+    let answering = upstream.answering(move |arrived| {
+        if !arrived.body.text().contains("\"stream\":true") {
+            return used(1, 1);
+        }
+        // Longer than it takes until comments are sent to those who wait in line.
+        std::thread::sleep(std::time::Duration::from_millis(900));
+        answer(
+            "529 Overloaded",
+            &[("content-type", "application/json")],
+            busy,
+        )
+    });
+    let tollgate = at_soft(answering.address, &[("throttle.queue.keep_alive", "600ms")]).await;
+    let mut client = in_line(&tollgate).await;
+    tollgate.set_clock(NOON + 62_000);
+    // The usher looks at the clock anew when a request ends.
+    tollgate.ask(message("other", "normal", 1)).await;
+    let (head, body) = client.message().await;
+    assert_eq!(head.status(), 529, "{}", body.text());
+    assert!(tollgate.record(&head).await.queued_us > 0);
 }

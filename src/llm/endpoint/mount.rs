@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
+use percent_encoding::percent_decode_str;
 
 use super::percent_decoded;
 use crate::units::Priority;
@@ -98,7 +99,8 @@ fn read_tag(tag: &str) -> Result<Tag<'_>, TagError> {
         }
         None => (tag, None),
     };
-    let session = percent_decoded(session);
+    let session = percent_decode_str(session);
+    let session = session.decode_utf8().map_err(|_| TagError::Session)?;
     let fits = (1..=MAX_SESSION_BYTES).contains(&session.len())
         && session.bytes().all(|byte| byte.is_ascii_graphic());
     if fits {

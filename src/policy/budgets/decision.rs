@@ -45,7 +45,9 @@ pub struct Denied {
     pub asked: i128,
     /// Its limit, in its unit.
     pub limit: i128,
-    /// When the same request would pass if nothing else happened, in milliseconds from now. `None`: only when running
+    /// When this was asked, in Unix milliseconds.
+    pub asked_at_ms: u64,
+    /// When the same request would pass if nothing else happened, in milliseconds from then. `None`: only when running
     /// requests end, or never.
     pub passes_in_ms: Option<u64>,
     /// Whether it could pass earlier, or at all, because running requests end.
@@ -181,6 +183,7 @@ impl Budgets {
             reserved: decides.fill.reserved,
             asked: decides.asked,
             limit: decides.rule.budget.limit.amount(),
+            asked_at_ms: now_ms,
             passes_in_ms: decides
                 .passes_at_ms
                 .map(|at_ms| at_ms.saturating_sub(now_ms)),

@@ -98,6 +98,11 @@ impl Live {
         places.filter(|place| self.get(*place).is_some())
     }
 
+    /// The places of the live scopes of one kind.
+    pub(super) fn of_kind(&self, kind: ScopeKind) -> impl Iterator<Item = Place> {
+        self.index[kind as usize].values().copied()
+    }
+
     /// Bytes on the heap, without what the allocator adds.
     pub(super) fn heap_bytes(&self) -> usize {
         // A bucket of the standard map is its entry and one byte of control; it fills seven eighths of them at most.

@@ -157,10 +157,10 @@ impl Scope {
         self.eases_at_ms = self.eases_at(present);
     }
 
-    /// Whether it would be no loss to forget the scope, as of the last time that it was advanced.
+    /// Whether it would be no loss to forget a scope without reservations, as of the last time that it was advanced.
     pub(super) fn is_idle(&self) -> bool {
         let no_level = |fill: &Fill| fill.level == Level::None;
-        self.holders == 0 && self.eases_at_ms == u64::MAX && self.fills.iter().all(no_level)
+        self.eases_at_ms == u64::MAX && self.fills.iter().all(no_level)
     }
 
     /// Bytes on the heap, without what the allocator adds.

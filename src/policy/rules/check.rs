@@ -23,8 +23,11 @@ const MAX_NAME_BYTES: usize = 64;
 pub struct PolicyFacts<'a> {
     /// How deep the asking agent has called itself, where that is stated.
     pub depth: Option<u32>,
-    /// What is asked of a model; `None` where no model is asked (files, unknown paths): then only the depth counts.
+    /// What is asked of a model; `None` where no model is asked (files, unknown paths): then only the depth counts, and
+    /// `unseen`.
     pub model: Option<ModelFacts<'a>>,
+    /// Something is sent on a way that is not understood, so that it may ask any work of any model.
+    pub unseen: bool,
 }
 
 /// What is asked of a model.
@@ -72,6 +75,9 @@ pub struct OutputFacts {
 pub fn check(policies: &[Applied<'_>], facts: &PolicyFacts<'_>) -> Result<(), Violation> {
     for applied in policies {
         depth(applied, facts)?;
+        if facts.unseen {
+            unseen(applied)?;
+        }
         if let Some(model) = &facts.model {
             models(applied, model)?;
             tools(applied, model)?;
@@ -93,6 +99,21 @@ fn depth(applied: &Applied<'_>, facts: &PolicyFacts<'_>) -> Result<(), Violation
         )),
         _ => Ok(()),
     }
+}
+
+fn unseen(applied: &Applied<'_>) -> Result<(), Violation> {
+    let policy = applied.policy;
+    let rule = match (&policy.models, &policy.tools) {
+        (Some(_), _) => "models",
+        (None, Some(_)) => "tools",
+        (None, None) => return Ok(()),
+    };
+    Err(applied.violated(
+        rule,
+        "this path is not one that can be checked, so what is sent there may ask any model for anything; use the \
+         provider's usual paths"
+            .to_owned(),
+    ))
 }
 
 fn models(applied: &Applied<'_>, asked: &ModelFacts<'_>) -> Result<(), Violation> {

@@ -25,6 +25,7 @@ fn facts<'a>(body: Option<BodyFacts<'a>>) -> PolicyFacts<'a> {
             name: Some("claude-haiku-4-5"),
             body,
         }),
+        unseen: false,
     }
 }
 
@@ -71,7 +72,10 @@ fn the_deepest_recursion_passes_and_what_is_not_stated_is_the_top() {
         (Some(u32::MAX), true),
     ] {
         // Also where no model is asked.
-        let facts = PolicyFacts { depth, model: None };
+        let facts = PolicyFacts {
+            depth,
+            ..PolicyFacts::default()
+        };
         assert_eq!(rule(&policy, &facts).is_some(), violated, "{depth:?}");
     }
 }
@@ -170,8 +174,8 @@ fn every_model_that_may_serve_must_be_allowed() {
             }),
         };
         let facts = PolicyFacts {
-            depth: None,
             model: Some(model),
+            ..PolicyFacts::default()
         };
         found(&policy, &facts).map(|(_, message)| message)
     };
@@ -293,4 +297,41 @@ fn the_strictest_of_all_policies_decides_and_is_named() {
         let violation = check(&policies, &facts).expect_err("50 are more than 10");
         assert_eq!(violation.rule, rule);
     }
+}
+
+#[test]
+fn what_cannot_be_seen_violates_a_rule_about_models_or_tools_and_no_other() {
+    let unseen = PolicyFacts {
+        unseen: true,
+        ..PolicyFacts::default()
+    };
+    let of = |policy: Policy| rule(&policy, &unseen);
+    let any = || patterns(&["*"]);
+    assert_eq!(of(Policy::default()), None);
+    let policy = Policy {
+        max_output_tokens: Some(1),
+        max_prompt_tokens: Some(1),
+        ..Policy::default()
+    };
+    assert_eq!(of(policy), None);
+    let policy = Policy {
+        tools: any(),
+        ..Policy::default()
+    };
+    assert_eq!(of(policy).as_deref(), Some("tools"));
+    let policy = Policy {
+        models: any(),
+        ..Policy::default()
+    };
+    assert_eq!(of(policy).as_deref(), Some("models"));
+    assert_eq!(
+        rule(
+            &Policy {
+                models: any(),
+                ..Policy::default()
+            },
+            &PolicyFacts::default()
+        ),
+        None
+    );
 }
