@@ -19,6 +19,7 @@ mod openai;
 mod openai_usage;
 pub mod pricing;
 mod prune;
+pub mod rate_limits;
 mod reader;
 pub mod reading;
 pub mod request;
