@@ -8,9 +8,13 @@
 //! says nothing either, so that many requests under way count as one when the provider goes down, and those that it kept
 //! hanging do not open the breaker again when it is back.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::retry::Sign;
+use super::retry::pause::share;
 
 /// Failures in a row that open it.
 pub const FAILURES: u32 = 5;
@@ -26,7 +30,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// success counts whenever it comes.
 pub const PROBE_TIME: Duration = Duration::from_secs(30);
 
-/// The breaker of one line. Times are milliseconds since 1970; one that goes backwards only makes waits longer.
+/// The breaker of one line. Times are milliseconds since 1970. A clock that is set back makes no wait longer than it can
+/// be.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     state: State,
@@ -138,7 +143,9 @@ impl Breaker {
                 era: self.era,
                 probe: None,
             }),
-            State::Open { next_probe_ms, .. } if *next_probe_ms > now_ms => Err(*next_probe_ms),
+            State::Open { next_probe_ms, .. } if is_ahead(*next_probe_ms, now_ms, LONGEST_WAIT) => {
+                Err(*next_probe_ms)
+            }
             State::Open { failed, .. } => {
                 let failed = *failed;
                 self.turn(
@@ -153,7 +160,7 @@ impl Breaker {
             }
             State::HalfOpen {
                 probe: Some(probe), ..
-            } if probe.until_ms > now_ms => Err(probe.until_ms),
+            } if is_ahead(probe.until_ms, now_ms, PROBE_TIME) => Err(probe.until_ms),
             State::HalfOpen { .. } => Ok(self.send_probe(now_ms)),
         }
     }
@@ -273,10 +280,14 @@ impl Breaker {
 /// The wait for the next probe: 1, 2, 4 … 60 s, a fifth less or more by chance, so that the breakers of one provider do
 /// not all ask at once.
 fn probe_wait(failed: u32, chance: f64) -> Duration {
-    // A chance that is none (NaN) counts as 0.
-    let factor = 0.8 + 0.4 * chance.max(0.0).min(1.0);
+    let factor = 0.8 + 0.4 * share(chance);
     let wait = FIRST_PROBE.saturating_mul(1 << failed.min(6));
     wait.min(LONGEST_WAIT).mul_f64(factor).min(LONGEST_WAIT)
+}
+
+/// Whether a moment that was set at most `longest` ahead is still to come.
+fn is_ahead(moment_ms: u64, now_ms: u64, longest: Duration) -> bool {
+    moment_ms > now_ms && moment_ms - now_ms <= millis(longest)
 }
 
 fn millis(span: Duration) -> u64 {

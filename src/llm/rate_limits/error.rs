@@ -62,7 +62,9 @@ fn part(document: &Value, refused: bool) -> Option<&Value> {
     let inside = [
         document.get("error"),
         // A Responses stream's `response.failed`.
-        document.get("response").and_then(|value| value.get("error")),
+        document
+            .get("response")
+            .and_then(|value| value.get("error")),
     ];
     if let Some(error) = inside.into_iter().flatten().find(|error| named(error)) {
         return Some(error);
@@ -79,7 +81,14 @@ fn names(error: &Map<String, Value>) -> AnswerError {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let aws = || error.get("__type")?.as_str()?.rsplit('#').next().and_then(name);
+    let aws = || {
+        error
+            .get("__type")?
+            .as_str()?
+            .rsplit('#')
+            .next()
+            .and_then(name)
+    };
     let precise = || name(error.get("details")?.get("error_code")?.as_str()?);
     AnswerError {
         // `error` and `response.failed` say no more than that there is one.
@@ -140,13 +149,14 @@ fn details(error: &Map<String, Value>, now_ms: u64, news: &mut RateNews) {
 fn is_long(quota: &Value, id: &str, value: &str) -> bool {
     let id = quota.get(id).and_then(Value::as_str).unwrap_or_default();
     let long = ["PerDay", "Daily", "PerMonth"];
-    long.iter().any(|word| id.contains(word)) || quota.get(value).is_some_and(|value| text(value) == "0")
+    long.iter().any(|word| id.contains(word))
+        || quota.get(value).is_some_and(|value| text(value) == "0")
 }
 
 /// `limit: 0` in the text of Google's error says that the plan does not include the model.
 fn says_limit_of_zero(message: &str) -> bool {
     message.match_indices("limit: 0").any(|(at, found)| {
-        let rest = message[at + found.len()..].as_bytes();
+        let rest = &message.as_bytes()[at + found.len()..];
         !matches!(rest, [b'0'..=b'9', ..] | [b'.' | b',', b'0'..=b'9', ..])
     })
 }

@@ -63,12 +63,17 @@ pub(super) fn in_sentence(text: &str) -> Option<Duration> {
         end -= 1;
     }
     let text = text[..end].to_ascii_lowercase();
-    ["try again in ", "retry in ", "try again after ", "retry after "]
-        .iter()
-        .flat_map(|phrase| text.match_indices(phrase))
-        .filter_map(|(at, phrase)| leading_span(&text[at + phrase.len()..]))
-        .map(|(span, _)| span)
-        .max()
+    [
+        "try again in ",
+        "retry in ",
+        "try again after ",
+        "retry after ",
+    ]
+    .iter()
+    .flat_map(|phrase| text.match_indices(phrase))
+    .filter_map(|(at, phrase)| leading_span(&text[at + phrase.len()..]))
+    .map(|(span, _)| span)
+    .max()
 }
 
 /// Spans one after another, and what follows them.
@@ -163,7 +168,10 @@ mod tests {
             ("0s", ms(0)),
             ("17", ms(17_000)),
             (" 7.66 ", ms(7660)),
-            ("33011.382867", Some(Duration::from_nanos(33_011_382_867_000))),
+            (
+                "33011.382867",
+                Some(Duration::from_nanos(33_011_382_867_000)),
+            ),
             ("1795262417", ms(17_000)),
             ("1795262417500", ms(17_500)),
             ("2026-11-21T12:00:17Z", ms(17_000)),
@@ -186,8 +194,26 @@ mod tests {
     #[test]
     fn what_is_no_time_is_none() {
         for text in [
-            "", " ", "-1", "-1s", "+5", "soon", "NaN", "inf", "1e3", "1.2.3", ".5", "5 apples", "1s1", "5 m s",
-            "2026-13-45T99:00:00Z", "Sat, 99 Nov 2026", "０", "1s ", "\u{0}", "0x10",
+            "",
+            " ",
+            "-1",
+            "-1s",
+            "+5",
+            "soon",
+            "NaN",
+            "inf",
+            "1e3",
+            "1.2.3",
+            ".5",
+            "5 apples",
+            "1s1",
+            "5 m s",
+            "2026-13-45T99:00:00Z",
+            "Sat, 99 Nov 2026",
+            "０",
+            "1s ",
+            "\u{0}",
+            "0x10",
         ] {
             let expected = (text == "1s ").then_some(Duration::from_secs(1));
             assert_eq!(until(text, NOW), expected, "{text:?}");
@@ -218,9 +244,15 @@ mod tests {
             ("Please try again in 960ms. Visit the dashboard.", ms(960)),
             ("Please try again in 11.054s.", ms(11_054)),
             ("Please try again in 6m0s.", ms(360_000)),
-            ("have exceeded token rate limit. Please retry after 8 seconds.", ms(8000)),
+            (
+                "have exceeded token rate limit. Please retry after 8 seconds.",
+                ms(8000),
+            ),
             ("Please retry after 1 second.", ms(1000)),
-            ("You exceeded your current quota. Please retry in 37.41s.", ms(37_410)),
+            (
+                "You exceeded your current quota. Please retry in 37.41s.",
+                ms(37_410),
+            ),
             ("TRY AGAIN IN 2 MINUTES", ms(120_000)),
             ("try again in 1s or try again in 3s", ms(3000)),
             ("please try again in 5.", None),

@@ -76,8 +76,13 @@ impl RetryBudget {
 
     /// Whether one more in `second` breaks no promise, nor that of a retry which is booked for later.
     fn has_room(&self, second: u64) -> bool {
-        let later = self.between(second.saturating_add(1), second.saturating_add(WINDOW_SECONDS));
-        let later = later.filter(|cell| cell.retries > 0).map(|cell| cell.second);
+        let later = self.between(
+            second.saturating_add(1),
+            second.saturating_add(WINDOW_SECONDS),
+        );
+        let later = later
+            .filter(|cell| cell.retries > 0)
+            .map(|cell| cell.second);
         std::iter::once(second).chain(later).all(|end| {
             let (allowed, booked) = self.window(end);
             booked < allowed
@@ -156,14 +161,14 @@ mod tests {
         }
         // The floor and a fifth of ten.
         for left in [3, 2, 1] {
-            assert_eq!(budget.room(500), left);
+            assert_eq!(budget.room(1_500), left);
             assert_eq!(budget.book_retry(500, 1_500, 20_000), Some(1_500));
         }
         assert_eq!(budget.room(1_500), 0);
         assert_eq!(budget.book_retry(500, 1_500, 20_000), None);
         // Those of second 1 leave the window with second 31, and the requests have left it before.
-        assert_eq!(budget.book_retry(500, 1_500, 90_000), Some(31_000));
-        assert_eq!(budget.book_retry(500, 1_500, 90_000), Some(61_000));
+        assert_eq!(budget.book_retry(500, 1_500, 90_000), Some(31_500));
+        assert_eq!(budget.book_retry(500, 1_500, 90_000), Some(61_500));
         assert_eq!(budget.book_retry(500, 1_500, 90_000), None);
         // New requests make room again.
         for _ in 0..5 {

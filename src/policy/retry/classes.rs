@@ -282,7 +282,15 @@ fn answered(status: u16, error: &AnswerError, news: &RateNews) -> Judgement {
         None => (Class::Terminal, Sign::Untold),
     };
     match decided {
-        Some(Never) => class = Class::Terminal,
+        Some(Never) => {
+            class = Class::Terminal;
+            // It has looked at the request.
+            sign = if effective.is_some() {
+                sign
+            } else {
+                Sign::Well
+            };
+        }
         Some(SlowDown) => {
             class = Class::Transient { pauses_lane: true };
             sign = Sign::RateLimited;
@@ -324,14 +332,16 @@ fn answered(status: u16, error: &AnswerError, news: &RateNews) -> Judgement {
 
 /// Looks a name up; providers differ in how they write theirs (`throttlingException` inside a stream).
 fn word(name: &str) -> Option<Word> {
-    let begins = |prefix: &&str| {
+    let begins = |prefix: &str| {
         let start = name.as_bytes().get(..prefix.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
-    if NEVER_PREFIXES.iter().any(|prefix| begins(&prefix)) {
+    if NEVER_PREFIXES.iter().any(|prefix| begins(prefix)) {
         return Some(Never);
     }
-    let known = WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(name));
+    let known = WORDS
+        .iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(name));
     known.map(|(_, word)| *word)
 }
 

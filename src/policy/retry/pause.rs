@@ -42,9 +42,12 @@ fn backoff(nth: u32) -> Duration {
 }
 
 /// A chance that is none (NaN, outside 0 to 1) must not panic in the arithmetic.
-fn share(chance: f64) -> f64 {
-    // NaN.max(0.0) is 0.
-    chance.max(0.0).min(1.0)
+pub(in crate::policy) fn share(chance: f64) -> f64 {
+    if chance.is_nan() {
+        0.0
+    } else {
+        chance.clamp(0.0, 1.0)
+    }
 }
 
 #[cfg(test)]
