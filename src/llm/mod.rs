@@ -17,6 +17,7 @@ pub mod meter;
 mod ollama;
 mod openai;
 mod openai_usage;
+pub mod opening;
 pub mod pricing;
 mod prune;
 pub mod rate_limits;

@@ -5,7 +5,7 @@
 //!    again.
 //! 3. There are three retries, unless the config says otherwise.
 //! 4. A retry waits: never less than the provider asks, and some more by chance, so that those refused together do not
-//!    come back together ([`pause`]).
+//!    come back together ([`pause()`]).
 //! 5. A provider gets no more retries than a share of what it was sent lately ([`RetryBudget`]); what is beyond waits for
 //!    its share.
 //! 6. A retry that could only begin after the request's deadline is not waited for.
