@@ -5,6 +5,7 @@
 //! fails.
 
 pub mod booking;
+pub mod breaker;
 pub mod budget;
 pub mod budgets;
 pub mod calendar;
@@ -15,6 +16,7 @@ pub mod origin;
 pub mod priority;
 pub mod queue;
 pub mod rates;
+pub mod retry;
 pub mod rules;
 pub mod session;
 pub mod task;
