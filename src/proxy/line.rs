@@ -101,7 +101,6 @@ impl OwnWish {
 /// A place in the line; dropping it leaves the line.
 struct Place {
     gate: Arc<Gate>,
-    session: String,
     ticket: Ticket,
 }
 
@@ -110,7 +109,7 @@ impl Drop for Place {
         let line = &self.gate.throttle.line;
         let mut waiting = line.lock();
         // Who was served is not there any more.
-        let left = waiting.queue.leave(&self.session, self.ticket);
+        let left = waiting.queue.leave(self.ticket);
         line.note(&self.gate, &waiting);
         drop(waiting);
         drop(left);
@@ -165,7 +164,7 @@ impl Line {
             return None;
         }
         let weight = wish.ask.expected.fresh_tokens;
-        let ticket = waiting.queue.push(wish.scopes.session, weight, waiter);
+        let ticket = waiting.queue.push(wish.scopes.session, "", weight, waiter);
         self.note(gate, &waiting);
         if !std::mem::replace(&mut waiting.ushered, true) {
             tokio::spawn(usher(Arc::clone(gate)));
@@ -173,7 +172,6 @@ impl Line {
         self.room.notify_one();
         let place = Place {
             gate: Arc::clone(gate),
-            session: wish.scopes.session.to_owned(),
             ticket,
         };
         Some((place, granted))
@@ -266,7 +264,7 @@ async fn round(gate: &Arc<Gate>, line: &Line) -> Duration {
                 Ok(Ok(reservation)) => {
                     served = true;
                     let mut waiting = line.lock();
-                    let waiter = waiting.queue.serve(&wish.session, ticket);
+                    let waiter = waiting.queue.serve(ticket);
                     line.note(gate, &waiting);
                     drop(waiting);
                     if let Some(waiter) = waiter {
