@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod calendar;
 pub mod client;
 pub mod explicit;
+pub mod lane;
 pub mod learned;
 pub mod origin;
 pub mod priority;
