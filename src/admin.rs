@@ -43,6 +43,9 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Opt
             let query = request.uri().query().unwrap_or("").to_owned();
             Box::pin(aside(move || throttle(&gate, &query)))
         }
+        "/api/v1/providers" => {
+            Box::pin(async move { json(&serde_json::json!({"lanes": gate.lanes_now()})) })
+        }
         "/api/throttle/stats" => Box::pin(aside(move || json(&gate.throttle_stats()))),
         "/api/v1/events" => {
             let query = request.uri().query().unwrap_or("").to_owned();
@@ -126,6 +129,7 @@ fn ready(gate: &Gate) -> Response<AnswerBody> {
 async fn metrics(gate: Arc<Gate>) -> Response<AnswerBody> {
     aside(move || {
         gate.observe_budgets();
+        gate.observe_lanes();
         gate.metrics
             .observe_now(catalogue_age(&gate), &gate.ledger.health());
         AnswerBody::response(
@@ -243,7 +247,7 @@ fn refused(denied: access::Denied) -> Response<AnswerBody> {
 fn not_found() -> Response<AnswerBody> {
     problem(
         StatusCode::NOT_FOUND,
-        "no such address; known here: /api/v1/throttle, /api/throttle/stats, /api/v1/events, /api/v1/usage, \
+        "no such address; known here: /api/v1/throttle, /api/throttle/stats, /api/v1/providers, /api/v1/events, /api/v1/usage, \
          /api/v1/requests/ID",
     )
 }

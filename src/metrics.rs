@@ -4,7 +4,7 @@
 //! catalogue (others are `other`), and enums; never a session, key, path or text. The series of a request are looked
 //! up once per kind of request and kept, because a lookup per metric would cost more than the counting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ pub struct Metrics {
     put_away_scopes: IntGauge,
     reserved_tokens: IntCounter,
     settled_tokens: IntCounter,
+    retries: IntCounterVec,
+    lane_in_flight: IntGaugeVec,
+    lane_limit: IntGaugeVec,
+    lane_waiting: IntGaugeVec,
+    lane_paused: IntGaugeVec,
+    breaker: IntGaugeVec,
     unparsed: IntCounterVec,
     unreadable: IntCounterVec,
     request_bytes: IntCounterVec,
@@ -72,6 +78,25 @@ pub struct Metrics {
     cpu: Gauge,
     open_files: IntGauge,
     kinds: RwLock<HashMap<Kind, Arc<Series>>>,
+}
+
+/// How one lane stands, for the gauges.
+#[derive(Debug, Clone)]
+pub struct LaneFigures<'a> {
+    /// The provider's name.
+    pub provider: &'a str,
+    /// The class of models.
+    pub class: &'a str,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Most of them at a time.
+    pub concurrency: Option<u32>,
+    /// Who waits, by priority.
+    pub waiting: &'a BTreeMap<&'static str, usize>,
+    /// Why it rests.
+    pub pauses: Vec<&'static str>,
+    /// Its breaker is not closed.
+    pub breaker_open: bool,
 }
 
 /// What makes requests count together.
@@ -256,6 +281,42 @@ impl Metrics {
                     "tollgate_settled_tokens_total",
                     "Fresh tokens that the same requests were charged.",
                 ),
+            ),
+            retries: counters(
+                r,
+                "tollgate_retries_total",
+                "Attempts after the first that were sent to a provider.",
+                &["provider"],
+            ),
+            lane_in_flight: int_gauges(
+                r,
+                "tollgate_lane_in_flight",
+                "Requests in flight, over all credentials.",
+                &["provider", "class"],
+            ),
+            lane_limit: int_gauges(
+                r,
+                "tollgate_lane_concurrency_limit",
+                "Most requests in flight at a time now, over all credentials that have such a limit.",
+                &["provider", "class"],
+            ),
+            lane_waiting: int_gauges(
+                r,
+                "tollgate_lane_waiting",
+                "Requests that wait for their turn at a provider.",
+                &["provider", "class", "priority"],
+            ),
+            lane_paused: int_gauges(
+                r,
+                "tollgate_lane_paused",
+                "Credentials whose line rests, by the reason.",
+                &["provider", "class", "reason"],
+            ),
+            breaker: int_gauges(
+                r,
+                "tollgate_breaker_open",
+                "Credentials whose breaker is not closed.",
+                &["provider", "class"],
             ),
             unparsed: counters(
                 r,
@@ -453,6 +514,47 @@ impl Metrics {
             .set(i64::try_from(live).unwrap_or(i64::MAX));
         self.put_away_scopes
             .set(i64::try_from(put_away).unwrap_or(i64::MAX));
+    }
+
+    /// Counts an attempt after the first.
+    pub fn retried(&self, provider: &str) {
+        self.retries.with_label_values(&[provider]).inc();
+    }
+
+    /// Sets the gauges of the lanes at the moment of a scrape. A class is a model of the catalogue, or `other`.
+    pub fn observe_lanes<'a>(&self, lanes: impl Iterator<Item = LaneFigures<'a>>) {
+        for gauges in [
+            &self.lane_in_flight,
+            &self.lane_limit,
+            &self.lane_waiting,
+            &self.lane_paused,
+            &self.breaker,
+        ] {
+            gauges.reset();
+        }
+        for lane in lanes {
+            let labels = [lane.provider, lane.class];
+            let add = |gauges: &IntGaugeVec, labels: &[&str], count: usize| {
+                gauges
+                    .with_label_values(labels)
+                    .add(i64::try_from(count).unwrap_or(i64::MAX));
+            };
+            add(&self.lane_in_flight, &labels, lane.in_flight as usize);
+            if let Some(limit) = lane.concurrency {
+                add(&self.lane_limit, &labels, limit as usize);
+            }
+            for (priority, count) in lane.waiting {
+                add(
+                    &self.lane_waiting,
+                    &[lane.provider, lane.class, priority],
+                    *count,
+                );
+            }
+            for reason in lane.pauses {
+                add(&self.lane_paused, &[lane.provider, lane.class, reason], 1);
+            }
+            add(&self.breaker, &labels, usize::from(lane.breaker_open));
+        }
     }
 
     /// Counts a request's body that could not be read.

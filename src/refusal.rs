@@ -152,6 +152,15 @@ pub enum Refusal {
     },
     /// The ledger cannot be written, and nothing is served unrecorded.
     LedgerUnavailable,
+    /// The provider's limits leave no room for the request before its client stops waiting.
+    ProviderBusy {
+        /// The provider.
+        provider: String,
+        /// How long it would have to wait at least, as far as is known.
+        wait: Option<Duration>,
+        /// The line was full.
+        line_full: bool,
+    },
     /// No connection to the provider.
     Unreachable {
         /// Scheme, host and port.
@@ -201,6 +210,7 @@ impl Refusal {
                 Ending::Transient { .. } | Ending::Final => StatusCode::TOO_MANY_REQUESTS,
                 Ending::NeverFits => StatusCode::BAD_REQUEST,
             },
+            Refusal::ProviderBusy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::PolicyViolation { .. } => StatusCode::FORBIDDEN,
             Refusal::BadKey { .. } => StatusCode::UNAUTHORIZED,
         }
@@ -227,6 +237,7 @@ impl Refusal {
             Refusal::Unbounded { .. } => "unbounded_cost",
             Refusal::BadKey { .. } => "bad_key",
             Refusal::LedgerUnavailable => "ledger_unavailable",
+            Refusal::ProviderBusy { .. } => "provider_busy",
             Refusal::Unreachable { .. } => "upstream_unreachable",
             Refusal::TlsFailed { .. } => "upstream_tls_failed",
             Refusal::UpstreamClosed => "upstream_closed",
@@ -255,7 +266,8 @@ impl Refusal {
             | Refusal::UnknownPrice { .. }
             | Refusal::Unbounded { .. }
             | Refusal::LedgerUnavailable => Blame::Tollgate,
-            Refusal::Unreachable { .. }
+            Refusal::ProviderBusy { .. }
+            | Refusal::Unreachable { .. }
             | Refusal::TlsFailed { .. }
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid
@@ -267,6 +279,7 @@ impl Refusal {
     pub fn retry_helps(&self) -> bool {
         match self {
             Refusal::LedgerUnavailable
+            | Refusal::ProviderBusy { .. }
             | Refusal::Unreachable { .. }
             | Refusal::UpstreamClosed
             | Refusal::BodyTimeout { .. } => true,

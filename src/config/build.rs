@@ -4,6 +4,7 @@ mod budgets;
 mod names;
 mod policies;
 mod providers;
+mod send;
 mod server;
 mod throttle;
 
@@ -34,6 +35,8 @@ pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
         tiers: policies::tiers(lookup),
         teams: policies::teams(lookup),
         keys: policies::keys(lookup),
+        send: send::send(lookup),
+        limits: send::limits(lookup),
         models: lookup.ask_tables("models"),
     };
     policies::check_tiers(lookup, &settings);

@@ -8,11 +8,12 @@ use std::time::Duration;
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::budget::Budget;
+use crate::policy::limits::LimitRule;
 use crate::policy::priority::PriorityRule;
 use crate::policy::rules::Policy;
 use crate::policy::task::TaskRules;
 use crate::policy::throttle::{Share, Thresholds};
-use crate::units::Cost;
+use crate::units::{Cost, Priority};
 
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
@@ -41,8 +42,34 @@ pub struct Settings {
     pub teams: BTreeMap<String, TeamSettings>,
     /// Policies of single keys, by the key's name or fingerprint.
     pub keys: BTreeMap<String, Policy>,
+    /// How requests are sent.
+    pub send: SendSettings,
+    /// The `[[limits]]` blocks: the providers' limits, as far as the user states them.
+    pub limits: Vec<LimitRule>,
     /// The `[[models]]` blocks: prices that go before the catalogue's.
     pub models: Vec<ModelEntry>,
+}
+
+/// How requests wait for their provider, and are sent again.
+#[derive(Debug, Clone)]
+pub struct SendSettings {
+    /// Most retries of one request.
+    pub max_retries: u32,
+    /// Most retries in percent of a provider's recent requests.
+    pub retry_percent: u32,
+    /// Whether limits are learned from the provider's answers.
+    pub learn: bool,
+    /// Most requests that wait in one lane.
+    pub max_waiting: usize,
+    /// Longest wait from a request's arrival to its sending, in the order of [`Priority::ALL`].
+    pub deadlines: [Duration; 4],
+}
+
+impl SendSettings {
+    /// The longest wait of a priority.
+    pub const fn deadline(&self, priority: Priority) -> Duration {
+        self.deadlines[priority as usize]
+    }
 }
 
 /// How clients are served.
@@ -247,6 +274,18 @@ pub struct TeamSettings {
     pub tier: Option<String>,
     /// Its own rules, besides the tier's.
     pub policy: Policy,
+}
+
+impl ProviderSettings {
+    /// Whether it is on this machine.
+    pub fn is_local(&self) -> bool {
+        let host = self.base_url.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
 }
 
 /// How the ledger is kept.

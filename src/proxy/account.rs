@@ -13,6 +13,7 @@ use super::book::{self, About};
 use super::gate::{Gate, Provider};
 use super::headers;
 use super::hold::Hold;
+use super::lanes::Turn;
 use super::telling::{self, Ended};
 use super::throttle::Reservation;
 use crate::config::settings::Settings;
@@ -24,6 +25,7 @@ use crate::policy::booking::{self, Reached};
 use crate::policy::budget::Amounts;
 use crate::policy::budgets::{Ask, Denied, Outgrown};
 use crate::policy::client::Client;
+use crate::policy::lane::Used;
 use crate::policy::session::DEFAULT_SESSION;
 use crate::refusal::{Audience, Refusal};
 use crate::store::Entry;
@@ -54,6 +56,8 @@ pub(super) struct Account {
     estimate: Estimate,
     /// What it holds of its budgets.
     reservation: Option<Reservation>,
+    /// Its turn at the provider.
+    turn: Option<Turn>,
     /// What it has reserved.
     reserved: Ask,
     /// When so many bytes of output have been seen, the reservation is looked at again.
@@ -96,6 +100,7 @@ impl Account {
             fetched: None,
             estimate: Estimate::default(),
             reservation: None,
+            turn: None,
             reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
@@ -256,6 +261,23 @@ impl Account {
         if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
             hold.begin(self.record(), self.endpoint);
         }
+    }
+
+    /// What the request is taken to use.
+    pub(super) fn estimate(&self) -> &Estimate {
+        &self.estimate
+    }
+
+    /// Takes over the request's turn at the provider, which goes back when the answer has ended.
+    pub(super) fn has_turn(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
+    }
+
+    /// The request is sent again: nothing of what came before counts.
+    pub(super) fn tries_again(&mut self) {
+        self.sent = SentMark::default();
+        self.answered = None;
+        self.record_mut().status = 0;
     }
 
     /// The request has waited in line.
@@ -442,6 +464,17 @@ impl Account {
             gate.metrics.unreadable(&provider.settings.name);
         }
         let (used, at_ms) = (record.charges(), record.finished_unix_ms);
+        let counted = (record.provenance != Provenance::None).then(|| Used {
+            input_tokens: match provider.settings.dialect {
+                // Cache reads do not count towards its limits.
+                Dialect::Anthropic => record.usage.input.saturating_sub(record.usage.cached_read),
+                Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama => record.usage.input,
+            },
+            output_tokens: record.usage.output,
+        });
+        if let Some(turn) = self.turn.take() {
+            turn.finished(counted.as_ref());
+        }
         self.learn(&gate, model);
         let reservation = self.reservation.take();
         let overruled = reservation

@@ -1,10 +1,12 @@
 //! The shared state of the path: handles only. Each holds its own lock, if it needs one.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
 use super::authenticate;
+use super::lanes::Lanes;
 use super::police::Rates;
 use super::provider_key::{ProviderKey, ProviderKeyError};
 use super::tasks::Tasks;
@@ -15,10 +17,14 @@ use crate::config::settings::{AuthMode, ProviderSettings, Settings};
 use crate::keys::{KeyFile, KeyFileError, Keyring};
 use crate::llm::catalogue::Catalogue;
 use crate::metrics::Metrics;
+use crate::policy::retry::RetryBudget;
 use crate::policy::task::{TaskDetector, TaskRuleError};
 use crate::store::Ledger;
 use crate::units::RequestId;
 use crate::upstream::{TlsRootsError, Upstream};
+
+/// Retries that any provider may get in 30 seconds, however few requests it was sent.
+const RETRY_FLOOR: u32 = 10;
 
 /// Everything that requests share.
 #[derive(Debug)]
@@ -44,6 +50,7 @@ pub struct Gate {
     draining: CancellationToken,
     pub(super) unknown_models: UnknownModels,
     pub(super) throttle: Throttle,
+    pub(super) lanes: Lanes,
 }
 
 /// One provider: its settings and its connections.
@@ -53,6 +60,8 @@ pub(super) struct Provider {
     pub(super) upstream: Upstream,
     /// What it is shown in place of the client's key, in mode `keys`.
     pub(super) key: Option<ProviderKey>,
+    /// How many retries it may still get.
+    pub(super) retries: Mutex<RetryBudget>,
     /// Its requests that have not ended.
     pub(super) in_flight: prometheus::IntGauge,
 }
@@ -96,6 +105,7 @@ impl Gate {
                     settings: provider.clone(),
                     upstream,
                     key: ProviderKey::of(provider)?,
+                    retries: Mutex::new(RetryBudget::new(settings.send.retry_percent, RETRY_FLOOR)),
                     in_flight: metrics.in_flight(&provider.name),
                 })
             })
@@ -105,6 +115,7 @@ impl Gate {
         let throttle = Throttle::new(&settings, &catalogue);
         Ok(Self {
             throttle,
+            lanes: Lanes::new(clock.clone()),
             settings,
             catalogue,
             ledger,

@@ -20,7 +20,9 @@ mod gate;
 mod headers;
 mod hold;
 mod identify;
+mod lanes;
 mod line;
+mod lineup;
 mod opening;
 mod parse;
 mod police;
@@ -97,7 +99,8 @@ async fn serve(
     admit::admit(gate, &call, &asked, &caller, &class, account).await?;
     let started = Instant::now();
     let route = route::route(gate, &call, &asked)?;
+    let lineup = lineup::line_up(gate, &call, &asked, &caller, &class, account);
     account.add_own_time(started);
-    let reply = send::send(gate, call, &route, account).await?;
+    let reply = send::send(gate, call, &lineup, &route, account).await?;
     Ok(Served { reply, route })
 }

@@ -1,29 +1,31 @@
 //! Looks at the beginning of a provider's answer before any of it goes to the client, because only until then can the
-//! request be sent again: the whole of an error's body, or a stream up to its first event, which may be an error with
-//! status 200.
+//! request be sent again: the whole of an error's body, or an answer up to where it shows whether it is one.
 //!
-//! What was read is kept as it came and goes on first. A provider that is slow with its first event (it sends comments
-//! while its queue moves on) is not held back for long: its answer passes as it is then.
+//! What was read is kept as it came and goes on first. A provider that is slow to show it (a model that thinks, a queue
+//! that moves on) is not held back for long: its answer passes as it is then.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use crate::llm::meter::{Coding, Framing, Meter, Progress};
+use crate::llm::decode::{Coding, Decoder};
+use crate::llm::meter::Framing;
+use crate::llm::opening;
+use crate::llm::rate_limits::{RateNews, read_error};
 use crate::llm::reading::AnswerError;
-use crate::llm::wire::Endpoint;
 
 /// Longest beginning that is held back, in bytes.
 const LONGEST_BYTES: usize = 64 * 1024;
 
-/// Longest time for which a beginning is held back once its head is there.
-const LONGEST_TIME: Duration = Duration::from_secs(5);
+/// Longest time for which a beginning is held back once its head is there: what comes later is an answer, for all that
+/// anybody can wait to see.
+const LONGEST_TIME: Duration = Duration::from_secs(2);
 
 /// The beginning of an answer.
 #[derive(Debug)]
@@ -34,111 +36,84 @@ pub(super) struct Opening {
     pub(super) seen: Seen,
 }
 
+impl Opening {
+    /// Nothing was looked at.
+    pub(super) const fn unread() -> Self {
+        Self {
+            begun: VecDeque::new(),
+            seen: Seen::Answer,
+        }
+    }
+}
+
 /// What the beginning of an answer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     /// An answer, as far as can be told.
     Answer,
-    /// An error: in its status, or as the first event of a stream.
+    /// An error: by its status, or as the first thing in the answer.
     Error(AnswerError),
-    /// Status 200 and nothing else.
+    /// It ended without anything in it.
     Nothing,
-    /// It broke off before it said anything.
-    Cut,
 }
 
-impl Opening {
-    /// What was read, in one piece.
-    pub(super) fn bytes(&self) -> Bytes {
-        match self.begun.len() {
-            1 => self.begun[0].clone(),
-            _ => {
-                let mut whole = BytesMut::new();
-                self.begun
-                    .iter()
-                    .for_each(|piece| whole.extend_from_slice(piece));
-                whole.freeze()
-            }
-        }
-    }
-}
-
-/// Reads the beginning of an answer, as much as is needed to tell whether it is one.
-pub(super) async fn open(response: &mut Response<Incoming>, endpoint: Endpoint) -> Opening {
+/// Reads the beginning of an answer, as much as is needed to tell whether it is one. What an error says of limits is added
+/// to `news`.
+pub(super) async fn open(
+    response: &mut Response<Incoming>,
+    now_ms: u64,
+    news: &mut RateNews,
+) -> Opening {
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
-    let framing = Framing::of(response.headers());
-    let streams = matches!(framing, Framing::Sse | Framing::JsonLines);
-    let mut meter = Meter::new(endpoint, framing, Coding::of(response.headers()));
-    let mut opening = Opening {
-        begun: VecDeque::new(),
-        seen: Seen::Answer,
-    };
-    // A whole answer that is none of these goes on without being looked at.
-    if !(failed || streams || response.body().is_end_stream()) {
-        return opening;
-    }
+    let headers = response.headers().clone();
+    let framing = Framing::of(&headers);
+    let mut decoder = Decoder::new(Coding::of(&headers), Vec::new());
+    let mut begun = VecDeque::new();
     let until = Instant::now() + LONGEST_TIME;
     let body = response.body_mut();
     let mut bytes = 0;
     loop {
-        if body.is_end_stream() {
-            meter.finish();
-            opening.seen = ended(&meter, failed, bytes);
-            return opening;
+        let mut ended = body.is_end_stream();
+        if !ended {
+            match timeout_at(until, body.frame()).await {
+                // Too slow, or broken: what comes of it shows as it goes on.
+                Err(_) | Ok(Some(Err(_))) => break,
+                Ok(None) => ended = true,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        bytes += data.len();
+                        decoder.push(&data).ok();
+                        begun.push_back(data);
+                    }
+                    Err(_) => ended = true,
+                },
+            }
         }
-        let Ok(frame) = timeout_at(until, body.frame()).await else {
-            opening.seen = told(&meter, failed);
-            return opening;
+        if ended {
+            decoder.finish().ok();
+        }
+        if failed {
+            if ended || bytes >= LONGEST_BYTES {
+                break;
+            }
+            continue;
+        }
+        let seen = match opening::opening(framing, &headers, decoder.sink(), ended, now_ms, news) {
+            opening::Opening::Error(error) => Seen::Error(error),
+            opening::Opening::Answer => Seen::Answer,
+            opening::Opening::Undecided if ended => Seen::Nothing,
+            opening::Opening::Undecided if bytes >= LONGEST_BYTES => Seen::Answer,
+            opening::Opening::Undecided => continue,
         };
-        match frame {
-            None => {
-                meter.finish();
-                opening.seen = ended(&meter, failed, bytes);
-                return opening;
-            }
-            Some(Err(_)) => {
-                opening.seen = Seen::Cut;
-                return opening;
-            }
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else {
-                    // Trailers end an answer; what stood before them decides.
-                    opening.seen = ended(&meter, failed, bytes);
-                    return opening;
-                };
-                bytes += data.len();
-                let progress = meter.feed(&data);
-                opening.begun.push_back(data);
-                let reading = meter.reading();
-                let begun = reading.usage.is_some()
-                    || reading.model.is_some()
-                    || reading.output_bytes > 0
-                    || reading.error.is_some()
-                    || progress == Progress::Terminal
-                    || reading.unreadable;
-                if bytes >= LONGEST_BYTES || (!failed && begun) {
-                    opening.seen = told(&meter, failed);
-                    return opening;
-                }
-            }
+        return Opening { begun, seen };
+    }
+    let seen = match failed {
+        true => {
+            let error = read_error(status.as_u16(), &headers, decoder.sink(), now_ms, news);
+            Seen::Error(error.unwrap_or_default())
         }
-    }
-}
-
-fn told(meter: &Meter, failed: bool) -> Seen {
-    let reading = meter.reading();
-    match &reading.error {
-        // An error after the first words is part of the answer: nothing can be taken back any more.
-        Some(error) if reading.output_bytes == 0 => Seen::Error(error.clone()),
-        None if failed => Seen::Error(AnswerError::default()),
-        _ => Seen::Answer,
-    }
-}
-
-fn ended(meter: &Meter, failed: bool, bytes: usize) -> Seen {
-    match told(meter, failed) {
-        Seen::Answer if bytes == 0 => Seen::Nothing,
-        seen => seen,
-    }
+        false => Seen::Answer,
+    };
+    Opening { begun, seen }
 }

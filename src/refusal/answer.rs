@@ -19,6 +19,10 @@ use crate::units::RequestId;
 /// Longest time in seconds after which a client is told to come back.
 const MAX_RETRY_SECONDS: u64 = 60;
 
+/// After how many seconds a client is told to come back to a provider whose limits leave no room, where nothing better is
+/// known.
+const BUSY_PAUSE_SECONDS: u64 = 10;
+
 /// To whom a refusal goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audience {
@@ -139,6 +143,11 @@ impl Refusal {
         )];
         if matches!(self, Refusal::UpgradeRequired) {
             headers.push((header::UPGRADE, HeaderValue::from_static("HTTP/1.1")));
+        }
+        if let Refusal::ProviderBusy { wait, .. } = self {
+            let seconds = wait.map_or(BUSY_PAUSE_SECONDS, |wait| wait.as_secs().max(1));
+            let seconds = seconds.min(MAX_RETRY_SECONDS);
+            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if matches!(self, Refusal::LedgerUnavailable) {
             // The ledger looks for space again every second.

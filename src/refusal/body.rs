@@ -228,6 +228,9 @@ fn facts(refusal: &Refusal) -> Map<String, Value> {
         Refusal::Unbounded { budget, .. } => {
             facts.insert("budget".to_owned(), budget.as_str().into());
         }
+        Refusal::ProviderBusy { provider, .. } => {
+            facts.insert("provider".to_owned(), provider.as_str().into());
+        }
         Refusal::UnknownProvider { .. }
         | Refusal::UpgradeRequired
         | Refusal::BadTarget

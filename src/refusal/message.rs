@@ -1,5 +1,7 @@
 //! What a refusal says to the person at the client: what is wrong, where, how to mend it.
 
+use std::time::Duration;
+
 use super::{Refusal, budget_text};
 
 impl Refusal {
@@ -43,6 +45,24 @@ impl Refusal {
                 "tollgate: budget {budget} is hard, so nothing passes that might exceed it, and {why}"
             ),
             Refusal::BadKey { why } => format!("tollgate: {why}"),
+            Refusal::ProviderBusy {
+                provider,
+                wait,
+                line_full,
+            } => {
+                let why = match (wait, line_full) {
+                    (_, true) => "its waiting line is full".to_owned(),
+                    (Some(wait), _) => format!(
+                        "the wait would be at least {}",
+                        humantime::format_duration(Duration::from_secs(wait.as_secs().max(1)))
+                    ),
+                    (None, _) => "its turn did not come in time".to_owned(),
+                };
+                format!(
+                    "tollgate: the limits of {provider} leave no room for this request before its deadline: {why}; send \
+                     it later, or see send.deadline_normal and its like in tollgate's config"
+                )
+            }
             Refusal::LedgerUnavailable => {
                 "tollgate: the ledger cannot be written (is the disk full?), and nothing is served unrecorded; see \
                  tollgate's log, or set ledger.on_failure = \"pass\""

@@ -94,30 +94,27 @@ impl Upstream {
     /// See [`SendError`]. `attempts` is counted up by every send, also when it fails.
     pub async fn send(
         &self,
-        mut request: Request<SendBody>,
+        head: &Head,
+        body: SendBody,
         header_timeout: Duration,
         attempts: &mut u32,
     ) -> Result<Response<Incoming>, SendError> {
-        *request.version_mut() = if self.http2 {
+        let version = if self.http2 {
             http::Version::HTTP_2
         } else {
             http::Version::HTTP_11
         };
-        let again = request
-            .body()
-            .again()
-            .map(|body| (Head::of(&request), body));
+        let again = body.again();
         *attempts += 1;
-        match self.send_once(request, header_timeout).await {
-            Err(Failed { stale: true, .. }) if again.is_some() => {
-                let (head, body) = again.expect("just checked");
-                let request = head.with(body);
+        let request = head.with(version, body);
+        match (self.send_once(request, header_timeout).await, again) {
+            (Err(Failed { stale: true, .. }), Some(body)) => {
                 *attempts += 1;
-                self.send_once(request, header_timeout)
+                self.send_once(head.with(version, body), header_timeout)
                     .await
                     .map_err(|failed| failed.error)
             }
-            other => other.map_err(|failed| failed.error),
+            (other, _) => other.map_err(|failed| failed.error),
         }
     }
 
@@ -155,20 +152,20 @@ struct Failed {
     stale: bool,
 }
 
-/// A request's head, kept apart for the case that the request meets a dead connection. The values are copied into one
+/// A request's head, kept apart because the request may have to be sent more than once. The values are copied into one
 /// piece: clones would keep the client's read buffer from being used again until the answer comes.
-struct Head {
+#[derive(Debug)]
+pub struct Head {
     method: http::Method,
     uri: Uri,
-    version: http::Version,
     /// Names, each with the end of its value, and whether that is a secret.
     names: Vec<(http::HeaderName, usize, bool)>,
     values: Vec<u8>,
 }
 
 impl Head {
-    fn of(request: &Request<SendBody>) -> Self {
-        let headers = request.headers();
+    /// Takes a head as it is to be sent.
+    pub fn new(method: http::Method, uri: Uri, headers: &http::HeaderMap) -> Self {
         let mut names = Vec::with_capacity(headers.len());
         let mut values = Vec::with_capacity(1024);
         for (name, value) in headers {
@@ -176,26 +173,25 @@ impl Head {
             names.push((name.clone(), values.len(), value.is_sensitive()));
         }
         Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
+            method,
+            uri,
             names,
             values,
         }
     }
 
-    fn with(self, body: SendBody) -> Request<SendBody> {
+    fn with(&self, version: http::Version, body: SendBody) -> Request<SendBody> {
         let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.version_mut() = self.version;
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.version_mut() = version;
         let mut start = 0;
-        for (name, end, sensitive) in self.names {
-            let value = http::HeaderValue::from_bytes(&self.values[start..end]);
+        for (name, end, sensitive) in &self.names {
+            let value = http::HeaderValue::from_bytes(&self.values[start..*end]);
             let mut value = value.expect("it was a value before");
-            value.set_sensitive(sensitive);
-            request.headers_mut().append(name, value);
-            start = end;
+            value.set_sensitive(*sensitive);
+            request.headers_mut().append(name.clone(), value);
+            start = *end;
         }
         request
     }

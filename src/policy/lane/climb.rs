@@ -1,0 +1,313 @@
+//! How fast a lane may go where nobody says it: a rate that rises while all goes well and falls when the provider refuses.
+//!
+//! A rate rises only while requests wait for it, in steps of ten seconds: by a twelfth as long as no refusal is known,
+//! then by a fiftieth towards the rate that was refused, and beyond that only after ever longer patience: a limit that was
+//! found is probed again after about a hundred requests, then two hundred, and so on. So refusals become ever rarer.
+//!
+//! A refusal tells more than "less": between two refusals of a provider with a bucket, exactly its limit has passed, for
+//! the bucket was empty at both. Before the second, what has passed tells the least that the limit can be.
+
+use super::bucket::MILLI;
+use super::history::History;
+
+/// Time between two steps up.
+const STEP_MS: u64 = 10_000;
+
+/// Requests that must pass before a rate that was refused is tried again, at first and at most.
+const PATIENCE: (u32, u32) = (100, 3_200);
+
+/// As much time must pass, at first; it doubles with the requests.
+const PATIENCE_MS: u64 = 60_000;
+
+/// Fewer requests or a shorter time between two refusals tell nothing.
+const TELLING: (u64, u64) = (10, 10_000);
+
+/// A rate per window that is being learned, in thousandths.
+#[derive(Debug, Clone)]
+pub(super) struct Climb {
+    /// The rate now; `None` for no limit.
+    pub(super) value: Option<u64>,
+    /// A rate that was refused.
+    pub(super) ceiling: Option<u64>,
+    /// Never above this: the configured limit, or what the provider says it is.
+    top: Option<u64>,
+    floor: u64,
+    window_ms: u64,
+    patience: u32,
+    history: History,
+    /// Since the last refusal.
+    passed: i64,
+    requests: u64,
+    refused_at_ms: Option<u64>,
+    step_began_ms: u64,
+    /// Somebody waited for this rate since the step began.
+    wanted: bool,
+    /// Refusals of slots before this one belong to a refusal that has been answered already.
+    round: u64,
+}
+
+impl Climb {
+    /// Starts at a rate, or without one. `floor` is the least that it falls to; all in thousandths per window.
+    pub(super) fn new(value: Option<u64>, floor: u64, window_ms: u64, now_ms: u64) -> Self {
+        Self {
+            value,
+            ceiling: None,
+            top: None,
+            floor,
+            window_ms,
+            patience: PATIENCE.0,
+            history: History::default(),
+            passed: 0,
+            requests: 0,
+            refused_at_ms: None,
+            step_began_ms: now_ms,
+            wanted: false,
+            round: 0,
+        }
+    }
+
+    /// The limit is known now: the rate starts there, and never exceeds it.
+    pub(super) fn set_top(&mut self, top: Option<u64>) {
+        if self.top == top {
+            return;
+        }
+        // A rate below its top was learned by refusals; it stays in the same proportion.
+        self.value = match (self.value, self.top, top) {
+            (Some(value), Some(old), Some(new)) if value < old => Some(
+                u64::try_from(u128::from(value) * u128::from(new) / u128::from(old.max(1)))
+                    .unwrap_or(new),
+            ),
+            (_, _, Some(new)) => Some(new),
+            (value, _, None) => value,
+        };
+        self.top = top;
+        self.ceiling = None;
+    }
+
+    /// Takes over what was learned before.
+    pub(super) fn resume(&mut self, value: Option<u64>, ceiling: Option<u64>) {
+        let top = self.top.unwrap_or(u64::MAX);
+        let value = value.map(|value| value.max(self.floor).min(top));
+        self.value = value.or(self.value);
+        self.ceiling = ceiling;
+        if ceiling.is_some() {
+            // It was found by a refusal; what passed since then is not known.
+            self.patience = PATIENCE.0 * 2;
+            self.refused_at_ms = Some(self.step_began_ms);
+        }
+    }
+
+    /// A request had to wait for this rate.
+    pub(super) fn wanted(&mut self) {
+        self.wanted = true;
+    }
+
+    /// The provider let a request of this size through.
+    pub(super) fn passed(&mut self, amount: u64, now_ms: u64) {
+        self.correct(i64::try_from(amount).unwrap_or(i64::MAX), now_ms);
+        self.requests += 1;
+        // Whoever lets so much through at once allows as much in a window.
+        if self.top.is_none()
+            && let Some(value) = self.value
+        {
+            self.value = Some(value.max(amount.saturating_mul(MILLI)));
+        }
+        if now_ms.saturating_sub(self.step_began_ms) >= STEP_MS {
+            self.step_began_ms = now_ms;
+            if std::mem::take(&mut self.wanted) {
+                self.step(now_ms);
+            }
+        }
+    }
+
+    /// What passed turns out to be more or less.
+    pub(super) fn correct(&mut self, difference: i64, now_ms: u64) {
+        self.history.add(difference, now_ms);
+        self.passed = self.passed.saturating_add(difference);
+    }
+
+    fn step(&mut self, now_ms: u64) {
+        let Some(value) = self.value else { return };
+        let higher = match self.ceiling {
+            None => value.saturating_add((value / 12).max(1)),
+            Some(ceiling) => {
+                let higher = value.saturating_add((ceiling / 50).max(1));
+                if higher > ceiling && !self.patient(now_ms) {
+                    return;
+                }
+                if higher > ceiling.saturating_add(ceiling / 10) {
+                    // The limit is another one now.
+                    self.ceiling = None;
+                    self.patience = PATIENCE.0;
+                }
+                higher
+            }
+        };
+        self.value = Some(higher.min(self.top.unwrap_or(u64::MAX)));
+    }
+
+    fn patient(&self, now_ms: u64) -> bool {
+        let times = u64::from(self.patience / PATIENCE.0);
+        let since = now_ms.saturating_sub(self.refused_at_ms.unwrap_or(0));
+        self.requests >= u64::from(self.patience) && since >= PATIENCE_MS * times
+    }
+
+    /// Whether this rate can be what was refused: it is used by half or more, or nothing is known of it.
+    pub(super) fn is_suspect(&self, now_ms: u64) -> bool {
+        let peak = self.history.peak(self.window_ms, now_ms);
+        self.value.is_none_or(|value| peak >= value / 2)
+    }
+
+    /// The provider refused a request. `slot` and `next_slot` number it and the next one that will start: of all that
+    /// were in flight together one refusal counts.
+    pub(super) fn refused(&mut self, slot: u64, next_slot: u64, now_ms: u64) {
+        if slot < self.round {
+            return;
+        }
+        self.round = next_slot;
+        let since = self.refused_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms));
+        let recent = self.history.peak(self.window_ms, now_ms);
+        let known = self.value.unwrap_or(recent);
+        let (value, ceiling) = match since {
+            // Below what the provider itself says, or the user: somebody else uses the same account. Back off and come
+            // back.
+            _ if self.top.is_some() => (known - known / 8, known),
+            Some(since_ms) if since_ms >= TELLING.1 && self.requests >= TELLING.0 => {
+                let passed = u128::from(self.passed.max(0).unsigned_abs());
+                let rate = passed * u128::from(self.window_ms) * u128::from(MILLI);
+                let rate = u64::try_from(rate / u128::from(since_ms)).unwrap_or(u64::MAX);
+                (rate - rate / 50, rate)
+            }
+            Some(_) => (known - known / 5, known),
+            None => {
+                let least = self.history.least_limit(self.window_ms, now_ms);
+                (least, known.min(recent.max(least)))
+            }
+        };
+        // Whatever was measured, it was too much.
+        let less = known - known / 32;
+        self.value = Some(value.min(less).max(self.floor));
+        self.ceiling = Some(ceiling.max(self.floor));
+        if since.is_some() {
+            self.patience = (self.patience * 2).min(PATIENCE.1);
+        }
+        self.passed = 0;
+        self.requests = 0;
+        self.refused_at_ms = Some(now_ms);
+        self.step_began_ms = now_ms;
+        self.wanted = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    fn climbing(per_minute: u64) -> Climb {
+        Climb::new(Some(per_minute * MILLI), MILLI, MINUTE, 0)
+    }
+
+    /// Lets one pass a second, each wanted, until a second.
+    fn run(climb: &mut Climb, from: u64, to: u64) {
+        for second in from..to {
+            climb.wanted();
+            climb.passed(1, second * 1_000);
+        }
+    }
+
+    #[test]
+    fn a_rate_rises_only_while_somebody_waits_for_it() {
+        let mut climb = climbing(120);
+        for second in 0..100 {
+            climb.passed(1, second * 1_000);
+        }
+        assert_eq!(climb.value, Some(120_000));
+        run(&mut climb, 100, 111);
+        assert_eq!(climb.value, Some(130_000));
+    }
+
+    #[test]
+    fn the_first_refusal_leaves_what_has_surely_been_allowed() {
+        let mut climb = climbing(600);
+        for tenth in 0..80 {
+            climb.passed(1, tenth * 100);
+        }
+        // 80 in 8 s, of a bucket of 60 and 60 a minute, hold at most 70.6 a minute back.
+        climb.refused(80, 81, 8_000);
+        let value = climb.value.unwrap();
+        assert!((69_000..71_000).contains(&value), "{value}");
+        climb.refused(79, 81, 8_000);
+        assert_eq!(climb.value, Some(value), "one refusal of a round counts");
+    }
+
+    #[test]
+    fn what_passed_between_two_refusals_is_the_limit() {
+        let mut climb = climbing(600);
+        climb.passed(1, 0);
+        climb.refused(1, 2, 1_000);
+        climb.value = Some(70_000);
+        run(&mut climb, 1, 61);
+        climb.refused(70, 71, 61_000);
+        let value = climb.value.unwrap();
+        assert!((58_000..=59_000).contains(&value), "{value}");
+    }
+
+    #[test]
+    fn a_rate_that_was_refused_is_tried_ever_less_often() {
+        let mut climb = climbing(60);
+        climb.refused(1, 2, 0);
+        climb.ceiling = Some(60_000);
+        climb.value = Some(58_000);
+        let mut tried = Vec::new();
+        let (mut slot, mut second) = (2, 0);
+        while tried.len() < 4 {
+            second += 1;
+            slot += 1;
+            climb.wanted();
+            climb.passed(1, second * 1_000);
+            if climb.value > Some(60_500) {
+                tried.push(second);
+                climb.refused(slot, slot + 1, second * 1_000);
+            }
+        }
+        let gaps: Vec<u64> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            gaps.windows(2).all(|pair| pair[1] > pair[0] * 3 / 2),
+            "{gaps:?}"
+        );
+    }
+
+    #[test]
+    fn a_known_limit_is_never_exceeded_and_comes_back_after_a_refusal() {
+        let mut climb = climbing(60);
+        climb.set_top(Some(600_000));
+        assert_eq!(climb.value, Some(600_000));
+        run(&mut climb, 0, 100);
+        assert_eq!(climb.value, Some(600_000));
+        climb.refused(100, 101, 100_000);
+        assert_eq!(climb.value, Some(525_000));
+        run(&mut climb, 100, 600);
+        assert_eq!(climb.value, Some(600_000));
+        climb.refused(1_000, 1_001, 600_000);
+        climb.set_top(Some(60_000));
+        assert_eq!(climb.value, Some(52_500), "in the same proportion");
+    }
+
+    #[test]
+    fn refusals_for_ever_end_at_the_floor() {
+        let mut climb = climbing(1_000);
+        for slot in 0..1_000 {
+            climb.refused(slot, slot + 1, slot * 20_000);
+        }
+        assert_eq!(climb.value, Some(MILLI));
+    }
+
+    #[test]
+    fn one_large_request_that_passes_shows_that_the_limit_is_as_large() {
+        let mut climb = climbing(30_000);
+        climb.passed(200_000, 0);
+        assert_eq!(climb.value, Some(200_000 * MILLI));
+    }
+}

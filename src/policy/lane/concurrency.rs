@@ -1,0 +1,253 @@
+//! How many requests are in flight at a time: a fixed limit, or one that is found by additive increase and multiplicative
+//! decrease.
+//!
+//! It rises by one when it was reached and a whole window of answers (as many as the limit) went well, faster as long as
+//! nothing was ever refused. A number that was refused is tried again only after a hundred good answers, then two hundred,
+//! and so on. A refusal speaks against the number in flight only if as many never went well lately; otherwise it is a
+//! rate that was exceeded. One stray overload answer changes nothing; two in a short time lower the limit, once per round.
+
+/// Good answers before a number that was refused is tried again, at first and at most.
+const PATIENCE: (u32, u32) = (100, 3_200);
+
+/// After so many answers the largest number that went well is looked for anew.
+const EPOCH: u32 = 64;
+
+/// The requests in flight, and how many there may be.
+#[derive(Debug, Clone)]
+pub(super) struct Concurrency {
+    pub(super) in_flight: u32,
+    /// The limit now; `None` for none.
+    pub(super) value: Option<u32>,
+    /// A number that was refused.
+    pub(super) ceiling: Option<u32>,
+    top: Option<u32>,
+    learn: bool,
+    patience: u32,
+    /// Good answers since the limit changed.
+    good: u32,
+    /// Somebody waited for this limit since it changed.
+    wanted: bool,
+    /// The largest number in flight that went well, in this epoch and the one before.
+    went_well: [u32; 2],
+    answers: u32,
+    /// Good answers until a stray overload is forgotten.
+    strike: Option<u32>,
+    /// Slots before this one belong to a round that has been answered already.
+    round: u64,
+}
+
+impl Concurrency {
+    /// With the configured limit, or else one to start with.
+    pub(super) fn new(top: Option<u32>, start: Option<u32>, learn: bool) -> Self {
+        let top = top.filter(|top| *top > 0);
+        let start = start.filter(|start| *start > 0 && learn);
+        Self {
+            in_flight: 0,
+            value: top.or(start),
+            ceiling: None,
+            top,
+            learn,
+            patience: PATIENCE.0,
+            good: 0,
+            wanted: false,
+            went_well: [0; 2],
+            answers: 0,
+            strike: None,
+            round: 0,
+        }
+    }
+
+    /// Takes over what was learned before.
+    pub(super) fn resume(&mut self, value: Option<u32>, ceiling: Option<u32>) {
+        if self.learn {
+            let value = value.map(|value| value.clamp(1, self.top.unwrap_or(u32::MAX)));
+            self.value = value.or(self.value);
+            self.ceiling = ceiling;
+        }
+    }
+
+    /// Whether one more may start.
+    pub(super) fn has_room(&self) -> bool {
+        self.value.is_none_or(|limit| self.in_flight < limit)
+    }
+
+    /// A request had to wait for one in flight to end.
+    pub(super) fn wanted(&mut self) {
+        self.wanted = true;
+    }
+
+    /// One starts; tells how many are in flight with it.
+    pub(super) fn started(&mut self) -> u32 {
+        self.in_flight += 1;
+        self.in_flight
+    }
+
+    /// One has ended.
+    pub(super) fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// The provider took a request that started as the `number`th in flight.
+    pub(super) fn went_well(&mut self, number: u32) {
+        self.went_well[0] = self.went_well[0].max(number);
+        self.answers += 1;
+        if self.answers >= EPOCH {
+            self.answers = 0;
+            self.went_well = [0, self.went_well[0]];
+        }
+        if let Some(left) = self.strike {
+            self.strike = left.checked_sub(1);
+        }
+        self.good = self.good.saturating_add(1);
+        self.rise();
+    }
+
+    fn rise(&mut self) {
+        let Some(value) = self.value else { return };
+        let top = self.top.unwrap_or(u32::MAX);
+        if value >= top || !self.wanted || self.good < value {
+            return;
+        }
+        let higher = match self.ceiling {
+            None if self.top.is_none() => value.saturating_add((value / 4).max(1)),
+            Some(ceiling) if value >= ceiling => {
+                // What was refused goes well now.
+                self.ceiling = None;
+                self.patience = PATIENCE.0;
+                value.saturating_add(1)
+            }
+            Some(ceiling) if value + 1 >= ceiling && self.good < self.patience => return,
+            None | Some(_) => value.saturating_add(1),
+        };
+        self.change(higher.min(top));
+    }
+
+    fn change(&mut self, value: u32) {
+        self.value = Some(value.max(1));
+        self.good = 0;
+        self.wanted = false;
+    }
+
+    /// The provider refused the `number`th in flight, and no rate explains it. Tells whether the number in flight does;
+    /// then the limit is lower now.
+    pub(super) fn refused(&mut self, number: u32, slot: u64, next_slot: u64) -> bool {
+        if slot < self.round {
+            return true;
+        }
+        let best = self.went_well[0].max(self.went_well[1]);
+        if number <= best || !(self.learn || self.top.is_some()) {
+            return false;
+        }
+        if self.ceiling.is_some() {
+            self.patience = (self.patience * 2).min(PATIENCE.1);
+        }
+        self.round = next_slot;
+        self.ceiling = Some(number);
+        let less = (number - number / 10).max(best);
+        self.change(less.min(number - 1));
+        true
+    }
+
+    /// The provider is overloaded, says the answer to the `number`th in flight.
+    pub(super) fn overloaded(&mut self, number: u32, slot: u64, next_slot: u64) {
+        if slot < self.round {
+            return;
+        }
+        let limit = self.value.unwrap_or(number).max(1);
+        if self.strike.is_none() {
+            self.strike = Some(limit.max(10) * 2);
+            return;
+        }
+        if self.value.is_none() && !self.learn {
+            return;
+        }
+        self.round = next_slot;
+        self.ceiling = Some(limit);
+        self.change(limit - limit.div_ceil(5).min(limit - 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn learned(value: u32) -> Concurrency {
+        Concurrency::new(None, Some(value), true)
+    }
+
+    #[test]
+    fn it_rises_only_when_it_was_reached_and_a_window_went_well() {
+        let mut limit = learned(8);
+        (0..100).for_each(|_| limit.went_well(3));
+        assert_eq!(limit.value, Some(8));
+        limit.wanted();
+        limit.went_well(8);
+        assert_eq!(limit.value, Some(10), "fast, while nothing was refused");
+        limit.ceiling = Some(100);
+        limit.wanted();
+        (0..9).for_each(|_| limit.went_well(10));
+        assert_eq!(limit.value, Some(10));
+        limit.went_well(10);
+        assert_eq!(limit.value, Some(11));
+    }
+
+    #[test]
+    fn a_number_that_never_went_well_is_too_large_and_one_that_did_is_not() {
+        let mut limit = learned(20);
+        (1..=10).for_each(|number| limit.went_well(number));
+        assert!(!limit.refused(10, 10, 11), "it is a rate");
+        assert_eq!(limit.value, Some(20));
+        assert!(limit.refused(11, 11, 14));
+        assert_eq!(limit.value, Some(10));
+        assert!(limit.refused(13, 13, 14), "of the same round");
+        assert_eq!(limit.value, Some(10));
+    }
+
+    #[test]
+    fn the_number_that_was_refused_is_tried_ever_less_often() {
+        let mut limit = learned(10);
+        (1..=10).for_each(|number| limit.went_well(number));
+        limit.refused(11, 11, 12);
+        let mut slot = 12;
+        let mut tries = Vec::new();
+        for _ in 0..3 {
+            let mut good = 0;
+            while limit.value == Some(10) {
+                limit.wanted();
+                limit.went_well(10);
+                good += 1;
+            }
+            tries.push(good);
+            limit.refused(11, slot, slot + 1);
+            slot += 1;
+        }
+        assert_eq!(tries, [100, 200, 400]);
+    }
+
+    #[test]
+    fn one_stray_overload_changes_nothing_and_a_second_soon_after_does() {
+        let mut limit = learned(10);
+        limit.overloaded(10, 1, 2);
+        assert_eq!(limit.value, Some(10));
+        (0..30).for_each(|_| limit.went_well(9));
+        limit.overloaded(10, 40, 41);
+        assert_eq!(limit.value, Some(10), "the first is forgotten");
+        limit.overloaded(10, 41, 50);
+        assert_eq!(limit.value, Some(8));
+        limit.overloaded(10, 49, 50);
+        assert_eq!(limit.value, Some(8), "once per round");
+    }
+
+    #[test]
+    fn it_never_falls_below_one_nor_rises_above_what_is_configured() {
+        let mut limit = Concurrency::new(Some(4), Some(50), true);
+        (0..1_000).for_each(|slot| limit.overloaded(1, slot, slot + 1));
+        assert_eq!(limit.value, Some(1));
+        for _ in 0..10_000 {
+            limit.wanted();
+            limit.went_well(1);
+        }
+        assert_eq!(limit.value, Some(4));
+        assert_eq!(Concurrency::new(Some(0), None, true).value, None);
+    }
+}

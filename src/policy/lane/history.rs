@@ -1,0 +1,89 @@
+//! How much the provider has let through lately, and what limit that tells when it refuses for the first time.
+
+use std::collections::VecDeque;
+
+/// Length of a bin.
+const BIN_MS: u64 = 5_000;
+
+/// Bins that are kept: five minutes.
+const BINS: usize = 60;
+
+/// What was let through, in bins of five seconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    /// Number of the bin since the epoch, and its sum; oldest first.
+    bins: VecDeque<(u64, i64)>,
+}
+
+impl History {
+    /// Adds what was let through now; negative to correct what was added before.
+    pub(super) fn add(&mut self, amount: i64, now_ms: u64) {
+        let number = now_ms / BIN_MS;
+        match self.bins.back_mut() {
+            Some((last, sum)) if *last >= number => *sum = sum.saturating_add(amount),
+            _ => self.bins.push_back((number, amount)),
+        }
+        let oldest = number.saturating_sub(BINS as u64);
+        while self.bins.front().is_some_and(|(bin, _)| *bin < oldest) {
+            self.bins.pop_front();
+        }
+    }
+
+    /// The least limit per window (in thousandths) of a provider that let all this through, if its bucket holds a
+    /// window's worth: it may have been full at any moment since, so the moment that tells most counts.
+    ///
+    /// With 80 in the last minute and a limit per minute: at least 40, for the bucket may have been full.
+    pub(super) fn least_limit(&self, window_ms: u64, now_ms: u64) -> u64 {
+        self.most_of(window_ms, now_ms, |age_ms| age_ms + window_ms)
+    }
+
+    /// The highest rate per window (in thousandths) over the last five seconds or longer.
+    pub(super) fn peak(&self, window_ms: u64, now_ms: u64) -> u64 {
+        self.most_of(window_ms, now_ms, |age_ms| age_ms.max(BIN_MS))
+    }
+
+    /// The greatest of what came since a moment, for each window of the time that it counts for.
+    fn most_of(&self, window_ms: u64, now_ms: u64, time: impl Fn(u64) -> u64) -> u64 {
+        let mut sum: i128 = 0;
+        let rates = self.bins.iter().rev().map(|(number, amount)| {
+            sum += i128::from(*amount);
+            let time = time(now_ms.saturating_sub(number * BIN_MS)).max(1);
+            sum * i128::from(window_ms) * 1_000 / i128::from(time)
+        });
+        rates
+            .max()
+            .and_then(|most| u64::try_from(most.max(0)).ok())
+            .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60_000;
+
+    #[test]
+    fn a_full_bucket_and_its_refill_tell_the_limit() {
+        // A limit of 60 a minute: 60 at once from the full bucket, then one a second.
+        let mut history = History::default();
+        history.add(60, MINUTE);
+        for second in 1..=30 {
+            history.add(1, MINUTE + second * 1_000);
+        }
+        let least = history.least_limit(MINUTE, MINUTE + 30_000);
+        assert_eq!(least, 60_000);
+        assert_eq!(history.peak(MINUTE, MINUTE + 30_000), 180_000);
+    }
+
+    #[test]
+    fn an_hour_of_rest_forgets() {
+        let mut history = History::default();
+        history.add(1_000, 0);
+        history.add(6, 60 * MINUTE);
+        assert_eq!(history.peak(MINUTE, 60 * MINUTE), 72_000);
+        history.add(-6, 60 * MINUTE);
+        assert_eq!(history.least_limit(MINUTE, 60 * MINUTE), 0);
+        assert_eq!(History::default().peak(MINUTE, 0), 0);
+    }
+}

@@ -1,0 +1,126 @@
+//! Virtual time: whose turn it is among names that each have something waiting.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Names that are idle are forgotten when there are so many more than those who wait.
+const IDLE_KEPT: usize = 64;
+
+/// Names, each with its own time and something of its own (`V`).
+#[derive(Debug)]
+pub(super) struct Turns<V> {
+    names: HashMap<Arc<str>, Name<V>>,
+    /// Names with something waiting, by their time.
+    order: BTreeSet<(u128, Arc<str>)>,
+    /// The time of the last one served.
+    present: u128,
+    /// Idle names are looked at when there are so many names.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Name<V> {
+    time: u128,
+    waits: bool,
+    value: V,
+}
+
+impl<V> Default for Turns<V> {
+    fn default() -> Self {
+        Self {
+            names: HashMap::new(),
+            order: BTreeSet::new(),
+            present: 0,
+            sweep_at: IDLE_KEPT,
+        }
+    }
+}
+
+impl<V: Default> Turns<V> {
+    /// Something of a name waits from now on.
+    pub(super) fn enter(&mut self, name: &str) -> (Arc<str>, &mut V) {
+        let present = self.present;
+        let name: Arc<str> = match self.names.get_key_value(name) {
+            Some((known, _)) => Arc::clone(known),
+            None => name.into(),
+        };
+        let known = self.names.entry(Arc::clone(&name)).or_insert_with(|| Name {
+            time: present,
+            waits: false,
+            value: V::default(),
+        });
+        if !known.waits {
+            known.waits = true;
+            known.time = known.time.max(present);
+            self.order.insert((known.time, Arc::clone(&name)));
+        }
+        (name, &mut known.value)
+    }
+
+    /// Changes what a name has; `change` tells whether anything of it still waits. Its time goes on by `weight`, which
+    /// is zero when nothing was served.
+    pub(super) fn change(
+        &mut self,
+        name: &Arc<str>,
+        weight: u64,
+        change: impl FnOnce(&mut V) -> bool,
+    ) {
+        let Some(known) = self.names.get_mut(name) else {
+            return;
+        };
+        let waits = change(&mut known.value);
+        if weight > 0 || !waits {
+            self.order.remove(&(known.time, Arc::clone(name)));
+            if weight > 0 {
+                self.present = self.present.max(known.time);
+                known.time += u128::from(weight);
+            }
+            known.waits = waits;
+            if waits {
+                self.order.insert((known.time, Arc::clone(name)));
+            }
+        }
+        self.forget_idle();
+    }
+
+    /// What the names have that have something waiting, in the order of their turns.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &V> {
+        self.order
+            .iter()
+            .filter_map(|(_, name)| Some(&self.names.get(name)?.value))
+    }
+
+    /// What a name has.
+    pub(super) fn get(&self, name: &str) -> Option<&V> {
+        self.names.get(name).map(|known| &known.value)
+    }
+
+    /// How many names have something waiting.
+    pub(super) fn count(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Names that wait for nothing and are not ahead of the others need not be remembered; none need be when nobody
+    /// waits.
+    fn forget_idle(&mut self) {
+        if self.order.is_empty() {
+            self.names.clear();
+        } else if self.names.len() >= self.sweep_at {
+            let present = self.present;
+            self.names
+                .retain(|_, known| known.waits || known.time > present);
+            // Each look is paid for by as many names that came.
+            self.sweep_at = IDLE_KEPT + 2 * self.names.len();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.names.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.names.is_empty() && self.order.is_empty()
+    }
+}

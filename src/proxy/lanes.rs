@@ -1,0 +1,482 @@
+//! The lanes to the providers: one line, one set of limits and one breaker for each provider, credential and model class.
+//!
+//! The rules are `policy::lane`'s and `policy::breaker`'s. Here they meet the clock: a request waits for its turn, holds it
+//! for as long as its answer runs, and gives it back whatever way it ends. While somebody waits, one task per lane wakes it
+//! when time alone opens it; every end and every answer opens it at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::sleep;
+
+use super::gate::Gate;
+use crate::clock::Clock;
+use crate::llm::rate_limits::RateNews;
+use crate::metrics::LaneFigures;
+use crate::policy::breaker::{Breaker, BreakerStanding, Pass};
+use crate::policy::lane::{
+    Lane, LaneRules, LaneStanding, Need, PauseReason, Refused, Slot, Ticket, Used, Verdict, Who,
+};
+use crate::policy::limits;
+use crate::policy::retry::{Class, Judgement, Sign, lane_pause};
+use crate::units::Priority;
+
+/// Lanes that are remembered at once; beyond that those with nobody in them are forgotten.
+const MOST_LANES: usize = 4_096;
+
+/// Longest time between two looks at a lane with somebody waiting: the calendar's clock may be set forward meanwhile.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// Shortest time between two looks.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+
+/// All lanes.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: Mutex<HashMap<LaneKey, Arc<LaneCell>>>,
+    clock: Clock,
+}
+
+/// Which lane it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LaneKey {
+    /// The provider's name.
+    pub(super) provider: String,
+    /// The credential's fingerprint; empty where none is shown.
+    pub(super) credential: String,
+    /// The models that share the provider's limits.
+    pub(super) class: String,
+}
+
+/// One lane.
+#[derive(Debug)]
+pub(super) struct LaneCell {
+    key: LaneKey,
+    clock: Clock,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    lane: Lane<oneshot::Sender<Turn>>,
+    breaker: Breaker,
+    /// Refusals for the limits in a row.
+    refusals: u32,
+    /// Whether the task that wakes the lane runs.
+    watched: bool,
+}
+
+/// Why a request gets no turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoTurn {
+    /// Its turn would come too late, or has not come in time.
+    TooLate {
+        /// How long it would have to wait at least, as far as is known.
+        wait: Option<Duration>,
+    },
+    /// The line is full of those who need not give way.
+    Full,
+}
+
+/// A request's turn: what it holds of its lane. Dropping it gives everything back.
+#[derive(Debug)]
+pub(super) struct Turn {
+    cell: Arc<LaneCell>,
+    slot: Option<Slot>,
+    pass: Option<Pass>,
+}
+
+impl Lanes {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            lanes: Mutex::default(),
+            clock,
+        }
+    }
+
+    /// The lane of that name, made if there is none yet.
+    pub(super) fn of(&self, key: LaneKey, rules: impl FnOnce() -> LaneRules) -> Arc<LaneCell> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lanes.get(&key) {
+            return Arc::clone(known);
+        }
+        if lanes.len() >= MOST_LANES {
+            lanes.retain(|_, cell| !cell.lock().lane.is_idle());
+        }
+        let now_ms = self.clock.unix_ms();
+        let cell = Arc::new(LaneCell {
+            key: key.clone(),
+            clock: self.clock.clone(),
+            state: Mutex::new(State {
+                lane: Lane::new(rules(), now_ms),
+                breaker: Breaker::new(now_ms),
+                refusals: 0,
+                watched: false,
+            }),
+            wake: Notify::new(),
+        });
+        lanes.insert(key, Arc::clone(&cell));
+        cell
+    }
+
+    /// How all lanes stand, by provider and class.
+    pub(super) fn standings(&self) -> Vec<LaneNow> {
+        let cells: Vec<Arc<LaneCell>> = {
+            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.values().cloned().collect()
+        };
+        let mut standings: Vec<LaneNow> = cells.iter().map(|cell| cell.standing()).collect();
+        standings.sort_by(|a, b| {
+            (&a.provider, &a.class, &a.credential).cmp(&(&b.provider, &b.class, &b.credential))
+        });
+        standings
+    }
+}
+
+impl LaneCell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// The turn comes too late, or the line is full.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line; a turn that was given meanwhile goes back.
+    pub(super) async fn turn(
+        self: &Arc<Self>,
+        who: Who<'_>,
+        need: Need,
+        deadline_ms: u64,
+    ) -> Result<Turn, NoTurn> {
+        let (give, given) = oneshot::channel();
+        let now_ms = self.clock.unix_ms();
+        let joined = self.lock().lane.join(who, need, deadline_ms, give, now_ms);
+        let ticket = match joined {
+            // Whoever had to give way learns it by its sender being gone.
+            Ok(joined) => joined.ticket,
+            Err(Refused::TooLate { earliest_ms, .. }) => {
+                let wait = Duration::from_millis(earliest_ms.saturating_sub(now_ms));
+                return Err(NoTurn::TooLate { wait: Some(wait) });
+            }
+            Err(Refused::Full { .. }) => return Err(NoTurn::Full),
+        };
+        let place = Place { cell: self, ticket };
+        self.open();
+        let turn = given.await;
+        drop(place);
+        // Without a turn its sender was dropped: the deadline has passed, or somebody more urgent took the place.
+        turn.map_err(|_| NoTurn::TooLate { wait: None })
+    }
+
+    /// Lets go whoever may start now, and sees to it that the rest is looked at in time.
+    fn open(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let (turns, expired) = self.released(&mut state).0;
+        let waits = !state.lane.is_empty();
+        let watch = waits && !state.watched;
+        state.watched |= waits;
+        drop(state);
+        // Outside the lock: what nobody takes comes back to this lane.
+        drop(expired);
+        for (give, turn) in turns {
+            drop(give.send(turn));
+        }
+        if watch {
+            tokio::spawn(watch_over(Arc::clone(self)));
+        } else if waits {
+            self.wake.notify_one();
+        }
+    }
+
+    #[expect(
+        clippy::type_complexity,
+        reason = "taken apart at once by both callers"
+    )]
+    fn released(
+        self: &Arc<Self>,
+        state: &mut State,
+    ) -> (
+        (
+            Vec<(oneshot::Sender<Turn>, Turn)>,
+            Vec<oneshot::Sender<Turn>>,
+        ),
+        Option<u64>,
+    ) {
+        let now_ms = self.clock.unix_ms();
+        let mut turns = Vec::new();
+        let mut next_ms = None;
+        let closed = matches!(state.breaker.standing(), BreakerStanding::Closed { .. });
+        if closed {
+            state.lane.resume(PauseReason::BreakerOpen);
+        } else if !state.lane.is_empty() {
+            // Single requests try the provider; the line waits for what comes of it.
+            match state.breaker.ask(now_ms) {
+                Ok(pass) => match state.lane.probe(now_ms) {
+                    Some((give, slot)) => turns.push((give, self.turn_of(slot, Some(pass)))),
+                    None => state.breaker.unanswered(pass),
+                },
+                Err(again_ms) => next_ms = Some(again_ms),
+            }
+            let until = state.breaker.next_ms().max(now_ms + 1);
+            state.lane.pause(until, PauseReason::BreakerOpen);
+        }
+        let released = state.lane.release(now_ms);
+        for (give, slot) in released.started {
+            let pass = state.breaker.ask(now_ms).ok();
+            turns.push((give, self.turn_of(slot, pass)));
+        }
+        let next_ms = match (next_ms, released.next_ms) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        ((turns, released.expired), next_ms)
+    }
+
+    fn turn_of(self: &Arc<Self>, slot: Slot, pass: Option<Pass>) -> Turn {
+        Turn {
+            cell: Arc::clone(self),
+            slot: Some(slot),
+            pass,
+        }
+    }
+
+    fn standing(&self) -> LaneNow {
+        let now_ms = self.clock.unix_ms();
+        let state = self.lock();
+        LaneNow::of(
+            &self.key,
+            &state.lane.standing(now_ms),
+            &state.breaker.standing(),
+            now_ms,
+        )
+    }
+}
+
+/// A place in a lane's line; dropping it leaves the line.
+struct Place<'a> {
+    cell: &'a Arc<LaneCell>,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let left = self.cell.lock().lane.leave(self.ticket);
+        drop(left);
+    }
+}
+
+/// Opens a lane when time alone lets somebody go, until nobody waits.
+async fn watch_over(cell: Arc<LaneCell>) {
+    loop {
+        let next_ms = {
+            let mut state = cell.lock();
+            let ((turns, expired), next_ms) = cell.released(&mut state);
+            if state.lane.is_empty() {
+                state.watched = false;
+            }
+            let empty = state.lane.is_empty();
+            drop(state);
+            drop(expired);
+            for (give, turn) in turns {
+                drop(give.send(turn));
+            }
+            if empty {
+                return;
+            }
+            next_ms
+        };
+        let now_ms = cell.clock.unix_ms();
+        let rest = next_ms.map_or(LONGEST_REST, |next| {
+            Duration::from_millis(next.saturating_sub(now_ms))
+        });
+        tokio::select! {
+            () = sleep(rest.clamp(SHORTEST_REST, LONGEST_REST)) => {}
+            () = cell.wake.notified() => {}
+        }
+    }
+}
+
+impl Turn {
+    /// What came of the request so far, as soon as its answer's head is there or will not come. `failed` is `None` for a
+    /// good answer.
+    pub(super) fn answered(&mut self, news: &RateNews, failed: Option<&Judgement>, chance: f64) {
+        let sign = failed.map_or(Sign::Well, |judgement| judgement.sign);
+        let verdict = match sign {
+            Sign::Well => Verdict::Ok,
+            Sign::RateLimited => Verdict::RateLimited,
+            Sign::Overloaded => Verdict::Overloaded,
+            Sign::Failing | Sign::Untold => Verdict::Failed,
+        };
+        let now_ms = self.cell.clock.unix_ms();
+        let mut state = self.cell.lock();
+        if let Some(pass) = self.pass.take() {
+            state.breaker.answered(pass, sign, now_ms, chance);
+        }
+        if let Some(slot) = &mut self.slot
+            && sign != Sign::Untold
+        {
+            state.lane.answered(slot, news, verdict, now_ms);
+        }
+        let pauses = failed
+            .filter(|judgement| matches!(judgement.class, Class::Transient { pauses_lane: true }));
+        match pauses {
+            Some(judgement) => {
+                state.refusals = state.refusals.saturating_add(1);
+                let pause = lane_pause(judgement.asked, state.refusals, chance);
+                let until = now_ms.saturating_add(millis(pause));
+                state.lane.pause(until, PauseReason::RateLimited);
+            }
+            None if sign == Sign::Well => state.refusals = 0,
+            None => {}
+        }
+        drop(state);
+        self.cell.open();
+    }
+
+    /// The answer has ended. `used` is what the provider counted, where that is known.
+    pub(super) fn finished(mut self, used: Option<&Used>) {
+        self.give_back(used);
+    }
+
+    fn give_back(&mut self, used: Option<&Used>) {
+        let (slot, pass) = (self.slot.take(), self.pass.take());
+        if slot.is_none() && pass.is_none() {
+            return;
+        }
+        let now_ms = self.cell.clock.unix_ms();
+        let mut state = self.cell.lock();
+        if let Some(pass) = pass {
+            state.breaker.unanswered(pass);
+        }
+        if let Some(slot) = slot {
+            state.lane.finished(slot, used, now_ms);
+        }
+        drop(state);
+        self.cell.open();
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
+}
+
+impl Gate {
+    /// How every lane to a provider stands.
+    pub fn lanes_now(&self) -> Vec<LaneNow> {
+        self.lanes.standings()
+    }
+
+    /// Sets the gauges of the lanes.
+    pub fn observe_lanes(&self) {
+        let lanes = self.lanes.standings();
+        let known = |lane: &LaneNow| {
+            let provider = self
+                .settings
+                .providers
+                .iter()
+                .find(|provider| provider.name == lane.provider);
+            let catalogue = provider.map_or(lane.provider.as_str(), |known| &known.catalogue);
+            // Names that clients make up are no labels.
+            lane.class.starts_with("limits[")
+                || limits::is_pool(&lane.class)
+                || self.catalogue.resolve(catalogue, &lane.class).is_some()
+        };
+        let figures = lanes.iter().map(|lane| LaneFigures {
+            provider: &lane.provider,
+            class: if known(lane) { &lane.class } else { "other" },
+            in_flight: lane.in_flight,
+            concurrency: lane.concurrency,
+            waiting: &lane.waiting,
+            pauses: lane.pauses.keys().copied().collect(),
+            breaker_open: lane.breaker != "closed",
+        });
+        self.metrics.observe_lanes(figures);
+    }
+}
+
+/// How one lane stands now, for people and programs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LaneNow {
+    /// The provider's name.
+    pub provider: String,
+    /// The models that share these limits.
+    pub class: String,
+    /// The credential's fingerprint; null where none is shown.
+    pub credential: Option<String>,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// Most requests in flight at a time now; null for no limit.
+    pub concurrency: Option<u32>,
+    /// Who waits, by priority.
+    pub waiting: std::collections::BTreeMap<&'static str, usize>,
+    /// The rates that are limited.
+    pub rates: Vec<RateNow>,
+    /// The breaker: closed, open or half_open.
+    pub breaker: &'static str,
+    /// Why the lane rests, and for how many milliseconds more.
+    pub pauses: std::collections::BTreeMap<&'static str, u64>,
+    /// Whether it goes on slowly after a pause.
+    pub recovering: bool,
+}
+
+/// One limited rate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RateNow {
+    /// What is limited.
+    pub of: &'static str,
+    /// The limit that holds now, per window.
+    pub limit: u64,
+    /// The window in milliseconds.
+    pub window_ms: u64,
+    /// Where the limit comes from.
+    pub source: &'static str,
+    /// What the provider is believed to have left.
+    pub left: Option<i64>,
+}
+
+impl LaneNow {
+    fn of(key: &LaneKey, standing: &LaneStanding, breaker: &BreakerStanding, now_ms: u64) -> Self {
+        let credential = (!key.credential.is_empty()).then(|| key.credential.clone());
+        let waiting = Priority::ALL.into_iter().zip(standing.waiting);
+        let pauses = standing.pauses.iter();
+        Self {
+            provider: key.provider.clone(),
+            class: key.class.clone(),
+            credential,
+            in_flight: standing.in_flight,
+            concurrency: standing.concurrency,
+            waiting: waiting
+                .map(|(priority, count)| (priority.as_str(), count))
+                .collect(),
+            rates: standing
+                .buckets
+                .iter()
+                .map(|bucket| RateNow {
+                    of: bucket.kind.as_str(),
+                    limit: bucket.limit,
+                    window_ms: bucket.window_ms,
+                    source: bucket.source.as_str(),
+                    left: bucket.left,
+                })
+                .collect(),
+            breaker: breaker.as_str(),
+            pauses: pauses
+                .map(|(why, until)| (why.as_str(), until.saturating_sub(now_ms)))
+                .collect(),
+            recovering: standing.recovering,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
