@@ -118,12 +118,10 @@ impl Throttle {
         let budgets = settings.budgets.iter().cloned().map(|mut budget| {
             if let (ScopeKind::Model, Some(name)) = (budget.scope, &budget.only) {
                 let providers = settings.providers.iter();
-                let mut known =
-                    providers.filter_map(|provider| catalogue.resolve(&provider.catalogue, name));
-                budget.only = known
-                    .next()
-                    .map(|model| model.id.to_string())
-                    .or(budget.only);
+                let mut names =
+                    providers.map(|provider| catalogue.one_name(&provider.catalogue, name));
+                let other = names.find(|other| other != name);
+                budget.only = Some(other.unwrap_or(name).to_owned());
             }
             budget
         });

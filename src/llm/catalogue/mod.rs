@@ -299,7 +299,10 @@ impl Catalogue {
     /// One name for all spellings of a model: the catalogue's, else as it was asked for.
     pub fn one_name<'a>(&'a self, provider: &str, model: &'a str) -> &'a str {
         self.resolve(provider, model)
-            .map_or(model, |known| &known.id)
+            .map(|known| &*known.id)
+            // An entry for many models (`*`, `*:free`) is the name of none.
+            .filter(|id| !id.contains('*'))
+            .unwrap_or(model)
     }
 
     /// The model that a name means.

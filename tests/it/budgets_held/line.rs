@@ -152,7 +152,7 @@ async fn the_line_is_bounded_and_who_leaves_makes_room() {
         records.into_iter().find(|record| record.session == "a")
     })
     .await;
-    assert_eq!(gone.outcome.as_str(), "client_gone");
+    assert_eq!(gone.outcome.as_str(), "withdrawn");
     assert_eq!((gone.usage.fresh(), gone.attempts), (0, 0), "{gone:?}");
 }
 
