@@ -115,7 +115,7 @@ impl Gate {
         let throttle = Throttle::new(&settings, &catalogue);
         Ok(Self {
             throttle,
-            lanes: Lanes::new(clock.clone()),
+            lanes: Lanes::new(Clock::system()),
             settings,
             catalogue,
             ledger,

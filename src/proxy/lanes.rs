@@ -91,11 +91,17 @@ pub(super) struct Turn {
 }
 
 impl Lanes {
+    /// No lanes yet. `clock` measures intervals, and reads the moments that providers name.
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             lanes: Mutex::default(),
             clock,
         }
+    }
+
+    /// Now, as the lanes see it, in Unix milliseconds.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.unix_ms()
     }
 
     /// The lane of that name, made if there is none yet.

@@ -88,6 +88,7 @@ pub(super) fn line_up(
         Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama => expected.input,
     };
     let patience = gate.settings.send.deadline(class.priority);
+    let left = patience.saturating_sub(account.arrived().elapsed());
     Lineup {
         lane,
         need: Need {
@@ -95,11 +96,10 @@ pub(super) fn line_up(
             output_cap: asked.peek.and_then(|peek| peek.output_cap),
             expected_output: expected.output,
         },
-        deadline_ms: account
-            .record()
-            .id
-            .unix_ms()
-            .saturating_add(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)),
+        deadline_ms: gate
+            .lanes
+            .now_ms()
+            .saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         priority: class.priority,
         session: caller.session.name.clone(),
         agent: caller.session.agent.clone().unwrap_or_default(),

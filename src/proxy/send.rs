@@ -24,6 +24,9 @@ use crate::policy::retry::{self, Attempted, Failed, Next, Sent};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, Head, SendBody, SendError};
 
+/// What takes less is no wait: getting a turn that is free takes some microseconds.
+const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
+
 /// A request that the provider has begun to answer.
 #[derive(Debug)]
 pub(super) struct Served {
@@ -73,7 +76,7 @@ pub(super) async fn send(
     let settings = &gate.settings.send;
     let deadline_ms = asked.deadline_ms;
     if let Ok(mut budget) = provider.retries.lock() {
-        budget.count_request(gate.clock.unix_ms());
+        budget.count_request(gate.lanes.now_ms());
     }
     account.add_own_time(started);
     let mut tries = 0;
@@ -82,7 +85,10 @@ pub(super) async fn send(
             Some(lane) => {
                 let began = Instant::now();
                 let turn = lane.turn(asked.who(), asked.need, deadline_ms).await;
-                account.has_waited(began.elapsed());
+                let waited = began.elapsed();
+                if waited >= WAIT_WORTH_TELLING {
+                    account.has_waited(waited);
+                }
                 Some(turn.map_err(|why| busy(&provider.settings.name, why))?)
             }
             None => None,
@@ -90,7 +96,7 @@ pub(super) async fn send(
         tries += 1;
         let repeatable = matches!(body, Sending::Kept(_));
         let sent = once(gate, provider, &head, &mut body, account).await;
-        let now_ms = gate.clock.unix_ms();
+        let now_ms = gate.lanes.now_ms();
         let mut news = RateNews::default();
         let (outcome, judgement) = match sent {
             Ok(mut response) => {

@@ -13,6 +13,7 @@ mod hide_usage;
 mod identify_path;
 mod keys;
 mod kill;
+mod lanes;
 mod ledger;
 mod ledger_kill;
 mod limits_in_time;

@@ -391,6 +391,8 @@ fn settings(home: &TempDir, upstream: SocketAddr, extra: &[(&str, &str)]) -> Set
     let ledger = home.path().join("ledger").display().to_string();
     overrides.push(("ledger.dir".to_owned(), ledger));
     overrides.push(("upstream.proxy_from_env".to_owned(), "false".to_owned()));
+    // What a provider answers is what its client gets, unless a test is about retries.
+    overrides.push(("send.max_retries".to_owned(), "0".to_owned()));
     let extra = extra.iter();
     overrides.extend(extra.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let overrides = overrides.into_iter().map(|(key, value)| Override {
