@@ -39,6 +39,9 @@ pub use standing::{BucketStanding, LaneStanding};
 
 use crate::units::Priority;
 
+/// A second refusal that nothing explains counts within five minutes of the first.
+const STRIKE_COUNTS_MS: u64 = 300_000;
+
 /// How many gauges there are.
 const GAUGES: usize = Kind::ALL.len();
 
@@ -58,6 +61,8 @@ pub struct Lane<T> {
     rested: bool,
     /// The provider has shown that it does not reserve the output cap.
     reserves_nothing: bool,
+    /// When a refusal was last met that nothing explains.
+    strike_ms: Option<u64>,
     next_slot: u64,
     now_ms: u64,
 }
@@ -188,6 +193,7 @@ impl<T> Lane<T> {
             pauses: [0; PauseReason::ALL.len()],
             rested: false,
             reserves_nothing: false,
+            strike_ms: None,
             next_slot: 0,
             now_ms,
         }
@@ -273,7 +279,7 @@ impl<T> Lane<T> {
             released.next_ms = Some(released.next_ms.map_or(at_ms, |next| next.min(at_ms)));
         };
         if let Some(until_ms) = self.rests_until(&PauseReason::ALL) {
-            if !self.line.is_empty() {
+            if !self.line.is_empty() && until_ms < u64::MAX {
                 wake(&mut released, until_ms);
             }
             return released;
@@ -282,7 +288,7 @@ impl<T> Lane<T> {
         while let Some((ticket, waiting)) = self.line.first(self.now_ms) {
             let charges = self.charges(&waiting.need);
             if let Some(held_back) = self.held_back(&charges) {
-                self.note_wait();
+                self.note_wait(&charges, held_back);
                 if let Some(until_ms) = held_back.until_ms {
                     wake(&mut released, until_ms);
                 }
@@ -321,12 +327,13 @@ impl<T> Lane<T> {
         }
         match verdict {
             Verdict::Ok => {
-                self.concurrency.went_well(slot.crowd);
+                self.concurrency.went_well();
                 for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
                     gauge.passed(charge.expect);
                 }
             }
             Verdict::RateLimited => self.refused(slot, news),
+            Verdict::Overloaded if self.breaker_is_open() => {}
             Verdict::Overloaded => {
                 self.concurrency
                     .overloaded(slot.crowd, slot.number, self.next_slot);
@@ -342,8 +349,8 @@ impl<T> Lane<T> {
     /// expected counts as used, unless the provider refused the request.
     pub fn finished(&mut self, slot: Slot, used: Option<&Used>, now_ms: u64) {
         self.advance(now_ms);
-        self.concurrency.ended();
         let good = slot.verdict == Some(Verdict::Ok);
+        self.concurrency.ended(good);
         if good {
             let length_ms = self.now_ms.saturating_sub(slot.started_ms);
             self.recovery.ended(length_ms, self.now_ms);
@@ -373,7 +380,7 @@ impl<T> Lane<T> {
     /// A request that got its turn has not been sent after all: everything goes back.
     pub fn unsent(&mut self, slot: Slot, now_ms: u64) {
         self.advance(now_ms);
-        self.concurrency.ended();
+        self.concurrency.ended(false);
         for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
             gauge.settle(charge, 0);
         }
@@ -381,12 +388,16 @@ impl<T> Lane<T> {
     }
 
     /// The lane rests until then (Unix milliseconds), if it does not already rest longer for that reason. Whoever waits,
-    /// waits; afterwards the line goes on at the usual rate.
+    /// waits; afterwards the line goes on at the usual rate. `u64::MAX` is until [`resume`](Self::resume): then nobody
+    /// is turned away for it, for it may end at any moment.
     pub fn pause(&mut self, until_ms: u64, why: PauseReason) {
         let until = &mut self.pauses[why as usize];
         *until = until_ms.max(*until);
         self.rested = true;
         self.recovery.disturbed();
+        if why == PauseReason::BreakerOpen {
+            self.concurrency.was_an_outage();
+        }
     }
 
     /// The lane does not rest for that reason any more.
@@ -452,6 +463,10 @@ impl<T> Lane<T> {
         until.max().filter(|until| *until > self.now_ms)
     }
 
+    fn breaker_is_open(&self) -> bool {
+        self.rests_until(&[PauseReason::BreakerOpen]).is_some()
+    }
+
     /// After a rest: nothing that was saved up meanwhile is sent at once.
     fn go_on(&mut self) {
         if std::mem::take(&mut self.rested) {
@@ -502,12 +517,17 @@ impl<T> Lane<T> {
         })
     }
 
-    /// Limits that keep somebody waiting may rise, if they are only guesses.
-    fn note_wait(&mut self) {
-        if !self.concurrency.has_room() {
+    /// The limit that keeps somebody waiting may rise, if it is only a guess.
+    fn note_wait(&mut self, charges: &[Charge; GAUGES], held_back: HeldBack) {
+        let Some(until_ms) = held_back.until_ms else {
             self.concurrency.wanted();
+            return;
+        };
+        for (gauge, charge) in self.gauges.iter_mut().zip(charges) {
+            if gauge.wait(*charge) == Some(until_ms - self.now_ms) {
+                gauge.climb.wanted();
+            }
         }
-        self.gauges.iter_mut().for_each(Gauge::note_wait);
     }
 
     fn start(&mut self, ticket: Ticket, charges: [Charge; GAUGES]) -> Option<(T, Slot)> {
@@ -536,7 +556,8 @@ impl<T> Lane<T> {
     /// When a request's turn would come at the earliest.
     fn earliest(&self, who: &Who<'_>, need: &Need) -> u64 {
         let ahead = self.line.ahead_of(who, need);
-        let rest_ms = self.rests_until(&PauseReason::ALL).unwrap_or(self.now_ms);
+        let known_end = self.pauses.iter().filter(|until| **until < u64::MAX);
+        let rest_ms = known_end.max().map_or(0, |until| *until);
         let waits = self.gauges.iter().filter_map(|gauge| {
             gauge.wait_behind(match gauge.kind {
                 Kind::RequestsPerSecond | Kind::Requests => ahead.requests,
@@ -563,6 +584,15 @@ impl<T> Lane<T> {
             if !refused && matches!(gauge.kind, Kind::Tokens | Kind::OutputTokens) {
                 self.reserves_nothing |= gauge.disproves(&quota, charge.hold, slot.started_ms);
             }
+        }
+        let told = |gauge: &Gauge| gauge.kind.counts_tokens() && gauge.told.is_some();
+        if self.gauges.iter().any(told) {
+            // Who tells one limit of tokens tells all that there are.
+            let tokens = self
+                .gauges
+                .iter_mut()
+                .filter(|gauge| gauge.kind.counts_tokens());
+            tokens.for_each(Gauge::drop_guess);
         }
         if let Some(quota) = &news.requests_day {
             self.day.hear(quota, slot.day_mark, self.now_ms);
@@ -594,12 +624,23 @@ impl<T> Lane<T> {
         if explained || self.concurrency.refused(slot.crowd, slot.number, next) {
             return;
         }
-        let learn = self.rules.learn;
-        for gauge in &mut self.gauges {
-            let can = gauge.climb.value.is_some() || (learn && gauge.window_ms == MINUTE_MS);
-            if can && gauge.is_suspect() {
-                gauge.refused(slot.number, next);
-            }
+        let near = |gauge: &Gauge| gauge.is_near_its_limit();
+        if self.gauges.iter().any(near) {
+            let near = self.gauges.iter_mut().filter(|gauge| near(gauge));
+            near.for_each(|gauge| gauge.refused(slot.number, next));
+            return;
+        }
+        // None of the limits that are known explains it. One refusal may be a whim; a second one soon after means that
+        // there is a limit nobody told: of requests or of tokens.
+        let strike = self.strike_ms.replace(self.now_ms);
+        if self.rules.learn && strike.is_some_and(|strike| self.now_ms - strike < STRIKE_COUNTS_MS)
+        {
+            let guesses = self.gauges.iter_mut().filter(|gauge| {
+                gauge.known().is_none()
+                    && (gauge.climb.value.is_some()
+                        || matches!(gauge.kind, Kind::Requests | Kind::Tokens))
+            });
+            guesses.for_each(|gauge| gauge.refused(slot.number, next));
         }
     }
 }

@@ -149,13 +149,15 @@ impl Climb {
     fn patient(&self, now_ms: u64) -> bool {
         let times = u64::from(self.patience / PATIENCE.0);
         let since = now_ms.saturating_sub(self.refused_at_ms.unwrap_or(0));
-        self.requests >= u64::from(self.patience) && since >= PATIENCE_MS * times
+        // A limit that is known is surely right but for others who use it too.
+        let enough = if self.top.is_some() { 10 } else { 1 };
+        self.requests >= u64::from(self.patience) / enough && since >= PATIENCE_MS * times
     }
 
-    /// Whether this rate can be what was refused: it is used by half or more, or nothing is known of it.
-    pub(super) fn is_suspect(&self, now_ms: u64) -> bool {
+    /// Whether four fifths of the rate have been used lately.
+    pub(super) fn is_near(&self, now_ms: u64) -> bool {
         let peak = self.history.peak(self.window_ms, now_ms);
-        self.value.is_none_or(|value| peak >= value / 2)
+        self.value.is_some_and(|value| peak >= value / 5 * 4)
     }
 
     /// The provider refused a request. `slot` and `next_slot` number it and the next one that will start: of all that
@@ -224,7 +226,7 @@ mod tests {
             climb.passed(1, second * 1_000);
         }
         assert_eq!(climb.value, Some(120_000));
-        run(&mut climb, 100, 111);
+        run(&mut climb, 100, 105);
         assert_eq!(climb.value, Some(130_000));
     }
 

@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    const fn counts_tokens(self) -> bool {
+    pub(super) const fn counts_tokens(self) -> bool {
         matches!(self, Self::Tokens | Self::InputTokens | Self::OutputTokens)
     }
 }
@@ -170,6 +170,14 @@ impl Gauge {
         })
     }
 
+    /// Forgets a limit that nobody has stated.
+    pub(super) fn drop_guess(&mut self) {
+        if self.known().is_none() {
+            self.climb.value = None;
+            self.pace = None;
+        }
+    }
+
     /// Makes the buckets what the limits are now.
     pub(super) fn adjust(&mut self) {
         let known = self.known();
@@ -232,13 +240,6 @@ impl Gauge {
     pub(super) fn wait_behind(&self, ahead: u64) -> Option<u64> {
         self.known()?;
         self.pace.as_ref()?.wait_for_all(ahead.saturating_add(1))
-    }
-
-    /// Tells the climb that somebody waits for the pace, if that is what they wait for.
-    pub(super) fn note_wait(&mut self) {
-        if self.pace_wait() != Some(0) {
-            self.climb.wanted();
-        }
     }
 
     /// A request starts: what it is charged in the end, and where the sums stand with it.
@@ -343,9 +344,9 @@ impl Gauge {
             .correct(signed(used).saturating_sub(signed(expected)), self.now_ms);
     }
 
-    /// Whether a refusal that nothing explains may be for this limit.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.climb.is_suspect(self.now_ms)
+    /// Whether the limit is used so far that a refusal may well be for it.
+    pub(super) fn is_near_its_limit(&self) -> bool {
+        self.climb.is_near(self.now_ms)
     }
 
     /// A request was refused for this limit; `slot` and `next_slot` number it and the next one.
