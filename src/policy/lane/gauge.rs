@@ -184,7 +184,8 @@ impl Gauge {
         self.climb
             .set_top(known.map(|known| known.saturating_mul(MILLI)));
         let now_ms = self.now_ms;
-        if let Some(known) = known {
+        // A second's worth is all pace.
+        if let Some(known) = known.filter(|_| self.kind != Kind::RequestsPerSecond) {
             let rate = known.saturating_mul(MILLI);
             match &mut self.mirror {
                 Some(mirror) => mirror.change(rate, rate),
@@ -353,6 +354,12 @@ impl Gauge {
     pub(super) fn refused(&mut self, slot: u64, next_slot: u64) {
         self.climb.refused(slot, next_slot, self.now_ms);
         self.adjust();
+    }
+
+    /// All that was ever charged, and not given back.
+    #[cfg(test)]
+    pub(super) fn charged_in_all(&self) -> u64 {
+        self.mark.charged.wrapping_sub(self.mark.given)
     }
 
     /// What is put away.

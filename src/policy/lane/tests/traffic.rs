@@ -285,9 +285,10 @@ impl Traffic {
         let own = &self.clients[call.clients];
         let aged = |other: &Call| now - other.joined_ms >= 10_000;
         let of_own_priority = |other: &Call| self.clients[other.clients].priority == own.priority;
-        let own_has_aged = self.calls.values().any(|other| {
-            other.ticket.is_some() && of_own_priority(other) && aged(other)
-        });
+        let own_has_aged = self
+            .calls
+            .values()
+            .any(|other| other.ticket.is_some() && of_own_priority(other) && aged(other));
         for other in self.calls.values().filter(|other| other.ticket.is_some()) {
             let theirs = &self.clients[other.clients];
             let overtakes = theirs.priority > own.priority;
@@ -295,7 +296,10 @@ impl Traffic {
             assert!(!overtakes || own_has_aged, "{:?}", own.priority);
             let same = theirs.priority == own.priority
                 && (theirs.session, theirs.agent) == (own.session, own.agent);
-            assert!(!same || other.ticket >= call.ticket, "first come, first served");
+            assert!(
+                !same || other.ticket >= call.ticket,
+                "first come, first served"
+            );
         }
     }
 
