@@ -281,6 +281,32 @@ fn where_output_tokens_bind_they_are_used_and_nothing_is_refused() {
 }
 
 #[test]
+fn where_most_of_a_minute_is_reserved_it_is_used_all_the_same_and_nothing_is_refused() {
+    let limits = Limits {
+        output_tokens_per_minute: Some(80_000),
+        ..Limits::default()
+    };
+    let provider = Provider {
+        output: Some(Bucket::new(80_000, 60)),
+        ..Provider::default()
+    };
+    // What the rate allows reserves three times the bucket. It comes in with the refill only, over minutes: a reservation
+    // takes the place of another, and what is not used of the rate makes room for one more.
+    let clients = sessions(&Clients {
+        number: 20,
+        cap: Some(8_000),
+        answer_ms: (5_000, 10_000),
+        ..Clients::default()
+    });
+    let rules = configured(limits, ReserveRule::CapCorrected);
+    let outcome = Traffic::new(rules, provider, clients).run(30 * MINUTE);
+    assert_eq!(outcome.refused.len(), 0);
+    let served = outcome.served_between(20 * MINUTE, 30 * MINUTE);
+    let output: u64 = served.map(|served| served.used.output_tokens).sum();
+    at_least("output tokens", output as f64 / (10.0 * 80_000.0), 0.98);
+}
+
+#[test]
 fn where_input_tokens_bind_they_are_used_and_nothing_is_refused() {
     let limits = Limits {
         input_tokens_per_minute: Some(100_000),

@@ -112,7 +112,7 @@ fn a_minutes_allowance_is_spread_over_the_minute() {
     (0..60).for_each(|item| join(&mut lane, SMALL, item, 0));
     let mut now = 0;
     let mut at = Vec::new();
-    while lane.len() > 0 {
+    while !lane.is_empty() {
         let released = lane.release(now);
         at.extend(released.started.iter().map(|_| now));
         now = released.next_ms.unwrap_or(now);

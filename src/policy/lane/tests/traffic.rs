@@ -165,6 +165,8 @@ struct Breaker {
     successes: u32,
 }
 
+type Watch = Box<dyn Fn(&Lane<usize>)>;
+
 pub(super) struct Traffic {
     pub(super) lane: Lane<usize>,
     pub(super) provider: Provider,
@@ -183,7 +185,7 @@ pub(super) struct Traffic {
     /// Estimates are off by up to so many percent.
     pub(super) misjudged_percent: u64,
     /// What must hold after every step.
-    pub(super) watch: Box<dyn Fn(&Lane<usize>)>,
+    pub(super) watch: Watch,
 }
 
 impl Traffic {
