@@ -1,9 +1,9 @@
 //! One lane: the limits of one provider, credential and model class, and the line of those who wait for them.
 //!
 //! A request joins the line, and starts when it is its turn and every limit has room for it; it holds a [`Slot`] until its
-//! answer has ended. What is decided here: whose turn it is ([`line`]), how many are in flight ([`concurrency`]), what the
-//! provider still has left and how fast to use it ([`gauge`], [`climb`], [`day`]), and how the line goes on after a pause
-//! ([`recovery`]). When to pause, and whether to send again, is decided elsewhere.
+//! answer has ended. What is decided here: whose turn it is (`line`), how many are in flight (`concurrency`), what the
+//! provider still has left and how fast to use it (`gauge`, `climb`, `day`), and how the line goes on after a pause
+//! (`recovery`). When to pause, and whether to send again, is decided elsewhere.
 //!
 //! No clock: every call says what time it is (Unix milliseconds); time that goes back stands still here. Nobody overtakes
 //! the one whose turn it is: a large request would never start if small ones took what it waits for.

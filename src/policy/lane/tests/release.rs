@@ -89,14 +89,10 @@ fn told(limit: u64, remaining: u64) -> Option<Quota> {
     })
 }
 
-const SILENT: RateNews = RateNews {
-    requests: None,
-    requests_day: None,
-    tokens: None,
-    tokens_day: None,
-    input_tokens: None,
-    output_tokens: None,
-};
+/// Says nothing.
+fn silent() -> RateNews {
+    RateNews::default()
+}
 
 #[test]
 fn without_limits_everybody_starts_at_once() {
@@ -267,6 +263,55 @@ fn the_longer_of_two_pauses_wins_and_afterwards_not_everybody_starts_at_once() {
 }
 
 #[test]
+fn after_a_pause_the_places_in_flight_fill_at_the_usual_rate() {
+    let mut lane = lane(Limits {
+        concurrency: Some(20),
+        ..Limits::default()
+    });
+    // Ten a second, of two seconds each.
+    let mut running: Vec<(u64, Slot)> = Vec::new();
+    let mut starts_in = |lane: &mut Lane<u32>, from: u64, to: u64| {
+        let mut count = 0;
+        for now in (from..to).step_by(10) {
+            let (over, rest) = running.drain(..).partition(|(end, _)| *end <= now);
+            running = rest;
+            let over: Vec<(u64, Slot)> = over;
+            for (_, mut slot) in over {
+                lane.answered(&mut slot, &silent(), Verdict::Ok, now);
+                lane.finished(slot, None, now);
+            }
+            while lane.len() < 50 {
+                join(lane, SMALL, 0, now);
+            }
+            for (_, slot) in starts(lane, now) {
+                // The first twenty end one after another.
+                let first = if now == 0 {
+                    100 * running.len() as u64
+                } else {
+                    2_000
+                };
+                running.push((now + first, slot));
+                count += 1;
+            }
+        }
+        count
+    };
+    starts_in(&mut lane, 0, 40 * SECOND);
+    lane.pause(50 * SECOND, PauseReason::RateLimited);
+    assert_eq!(starts_in(&mut lane, 40 * SECOND, 50 * SECOND), 0);
+    assert!(!lane.standing(50 * SECOND).recovering);
+    let first = starts_in(&mut lane, 50 * SECOND, 51 * SECOND);
+    assert!((10..=11).contains(&first), "{first}");
+    assert!(lane.standing(51 * SECOND).recovering);
+    let next = starts_in(&mut lane, 51 * SECOND, 56 * SECOND);
+    assert!((47..=55).contains(&next), "{next}");
+    assert!(
+        !lane.standing(56 * SECOND).recovering,
+        "the limit is reached"
+    );
+}
+
+#[test]
 fn while_the_breaker_is_open_only_probes_pass() {
     let mut lane = lane(Limits::default());
     (0..3).for_each(|item| join(&mut lane, SMALL, item, 0));
@@ -300,7 +345,7 @@ fn what_a_cap_reserves_comes_back_when_the_answer_is_short() {
     let mut slot = start(&mut lane, large, 0);
     join(&mut lane, large, 1, SECOND);
     assert!(items(&mut lane, SECOND).is_empty(), "it is reserved");
-    lane.answered(&mut slot, &SILENT, Verdict::Ok, SECOND);
+    lane.answered(&mut slot, &silent(), Verdict::Ok, SECOND);
     let used = Used {
         input_tokens: 100,
         output_tokens: 50,
@@ -326,7 +371,7 @@ fn a_provider_that_keeps_what_it_charged_gives_nothing_back() {
         57_900,
         "1,100, and what runs over on its way"
     );
-    lane.answered(&mut slot, &SILENT, Verdict::Ok, 0);
+    lane.answered(&mut slot, &silent(), Verdict::Ok, 0);
     lane.finished(slot, Some(&Used::default()), 0);
     assert_eq!(left(&lane, Kind::Tokens, 0), 57_900);
 }
@@ -346,7 +391,7 @@ fn a_refused_request_gives_its_tokens_back_but_counts_as_a_request() {
             ..Limits::default()
         });
         let mut slot = start(&mut lane, SMALL, 0);
-        lane.answered(&mut slot, &SILENT, verdict, 0);
+        lane.answered(&mut slot, &silent(), verdict, 0);
         lane.finished(slot, None, 0);
         let charged: Vec<u64> = lane
             .gauges
@@ -416,7 +461,7 @@ fn limits_in_headers_replace_guesses_but_never_what_is_configured() {
         input_tokens: told(500_000, 500_000),
         output_tokens: told(80_000, 80_000),
         tokens: told(580_000, 580_000),
-        ..SILENT
+        ..silent()
     };
     lane.answered(&mut slot, &news, Verdict::Ok, 500);
     let limits: Vec<_> = lane
@@ -435,7 +480,7 @@ fn limits_in_headers_replace_guesses_but_never_what_is_configured() {
     );
     let lower = RateNews {
         requests: told(50, 40),
-        ..SILENT
+        ..silent()
     };
     let mut slot = start(&mut lane, SMALL, 2_000);
     lane.answered(&mut slot, &lower, Verdict::Ok, 2_000);
@@ -448,7 +493,7 @@ fn what_others_use_of_the_account_is_seen_in_the_headers() {
     let mut slot = start(&mut lane, SMALL, 0);
     let news = RateNews {
         requests: told(60, 0),
-        ..SILENT
+        ..silent()
     };
     lane.answered(&mut slot, &news, Verdict::Ok, 0);
     assert_eq!(left(&lane, Kind::Requests, 0), 0);
@@ -464,7 +509,7 @@ fn what_is_in_flight_and_not_yet_in_the_number_is_known() {
     let later: Vec<_> = (0..100).map(|_| start(&mut lane, SMALL, 0)).collect();
     let news = |remaining| RateNews {
         requests: told(60_000, remaining),
-        ..SILENT
+        ..silent()
     };
     // 20,000 were left at some moment: with all of the hundred, or without any of them.
     lane.answered(&mut first, &news(20_000), Verdict::Ok, 0);
@@ -501,7 +546,7 @@ fn a_number_that_is_rounded_to_thousands_is_not_taken_to_the_letter() {
     for remaining in [6_000, 7_000] {
         let news = RateNews {
             output_tokens: told(8_000, remaining),
-            ..SILENT
+            ..silent()
         };
         lane.answered(&mut slot, &news, Verdict::Ok, 0);
         assert_eq!(left(&lane, Kind::OutputTokens, 0), before);
@@ -558,9 +603,9 @@ fn headers_that_lie_or_contradict_each_other_break_nothing() {
                     requests: first,
                     requests_day: second,
                     tokens: second,
-                    tokens_day: first,
                     input_tokens: first,
                     output_tokens: second,
+                    ..silent()
                 };
                 lane.answered(&mut slot, &news, verdict, now);
                 lane.finished(slot, None, now);
@@ -580,7 +625,7 @@ fn a_provider_that_does_not_reserve_the_cap_is_found_out() {
     let news = |remaining| RateNews {
         input_tokens: told(500_000, 499_000),
         output_tokens: told(80_000, remaining),
-        ..SILENT
+        ..silent()
     };
     let mut lane = lane(Limits::default());
     let mut slot = start(&mut lane, coder, 0);
@@ -632,7 +677,7 @@ fn what_was_learned_survives_a_restart() {
         requests: told(60, 10),
         output_tokens: told(80_000, 80_000),
         input_tokens: told(80_000, 80_000),
-        ..SILENT
+        ..silent()
     };
     lane.answered(&mut slot, &news, Verdict::Ok, 0);
     let bytes = minicbor::to_vec(lane.learned()).unwrap();
@@ -678,7 +723,7 @@ fn an_hour_of_refusals_leaves_the_lane_as_it_was() {
         }
         for (_, mut slot) in starts(&mut lane, now) {
             sent += 1;
-            lane.answered(&mut slot, &SILENT, Verdict::RateLimited, now);
+            lane.answered(&mut slot, &silent(), Verdict::RateLimited, now);
             lane.finished(slot, None, now);
             lane.pause(now + 30 * SECOND, PauseReason::RateLimited);
         }
