@@ -1,9 +1,9 @@
 //! One lane: the limits of one provider, credential and model class, and the line of those who wait for them.
 //!
 //! A request joins the line, and starts when it is its turn and every limit has room for it; it holds a [`Slot`] until its
-//! answer has ended. What is decided here: whose turn it is ([`line`]), how many are in flight ([`concurrency`]), what the
-//! provider still has left and how fast to use it ([`gauge`], [`climb`], [`day`]), and how the line goes on after a pause
-//! ([`recovery`]). When to pause, and whether to send again, is decided elsewhere.
+//! answer has ended. What is decided here: whose turn it is (`line`), how many are in flight (`concurrency`), what the
+//! provider still has left and how fast to use it (`gauge`, `climb`, `day`), and how the line goes on after a pause
+//! (`recovery`). When to pause, and whether to send again, is decided elsewhere.
 //!
 //! No clock: every call says what time it is (Unix milliseconds); time that goes back stands still here. Nobody overtakes
 //! the one whose turn it is: a large request would never start if small ones took what it waits for.
@@ -12,6 +12,7 @@ mod bucket;
 mod climb;
 mod concurrency;
 mod day;
+mod feedback;
 mod gauge;
 mod history;
 mod learned;
@@ -59,6 +60,8 @@ pub struct Lane<T> {
     rested: bool,
     /// The provider has shown that it does not reserve the output cap.
     reserves_nothing: bool,
+    /// When a refusal was last met that nothing explains.
+    strike_ms: Option<u64>,
     next_slot: u64,
     now_ms: u64,
 }
@@ -189,6 +192,7 @@ impl<T> Lane<T> {
             pauses: [0; PauseReason::ALL.len()],
             rested: false,
             reserves_nothing: false,
+            strike_ms: None,
             next_slot: 0,
             now_ms,
         }
@@ -274,7 +278,7 @@ impl<T> Lane<T> {
             released.next_ms = Some(released.next_ms.map_or(at_ms, |next| next.min(at_ms)));
         };
         if let Some(until_ms) = self.rests_until(&PauseReason::ALL) {
-            if !self.line.is_empty() {
+            if !self.line.is_empty() && until_ms < u64::MAX {
                 wake(&mut released, until_ms);
             }
             return released;
@@ -283,7 +287,7 @@ impl<T> Lane<T> {
         while let Some((ticket, waiting)) = self.line.first(self.now_ms) {
             let charges = self.charges(&waiting.need);
             if let Some(held_back) = self.held_back(&charges) {
-                self.note_wait();
+                self.note_wait(&charges, held_back);
                 if let Some(until_ms) = held_back.until_ms {
                     wake(&mut released, until_ms);
                 }
@@ -312,82 +316,17 @@ impl<T> Lane<T> {
         self.start(ticket, charges)
     }
 
-    /// The answer to a request has begun, or will not come.
-    pub fn answered(&mut self, slot: &mut Slot, news: &RateNews, verdict: Verdict, now_ms: u64) {
-        self.advance(now_ms);
-        slot.verdict = Some(verdict);
-        let refused = verdict == Verdict::RateLimited;
-        if self.rules.learn {
-            self.hear(slot, news, refused);
-        }
-        match verdict {
-            Verdict::Ok => {
-                self.concurrency.went_well(slot.crowd);
-                for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
-                    gauge.passed(charge.expect);
-                }
-            }
-            Verdict::RateLimited => self.refused(slot, news),
-            Verdict::Overloaded => {
-                self.concurrency
-                    .overloaded(slot.crowd, slot.number, self.next_slot);
-            }
-            Verdict::Failed => {}
-        }
-        if verdict != Verdict::Ok {
-            self.recovery.disturbed();
-        }
-    }
-
-    /// A request has ended, whatever way. `used` is what the provider counted, where it is known: without it, what was
-    /// expected counts as used, unless the provider refused the request.
-    pub fn finished(&mut self, slot: Slot, used: Option<&Used>, now_ms: u64) {
-        self.advance(now_ms);
-        self.concurrency.ended();
-        let good = slot.verdict == Some(Verdict::Ok);
-        if good {
-            let length_ms = self.now_ms.saturating_sub(slot.started_ms);
-            self.recovery.ended(length_ms, self.now_ms);
-        }
-        let refused = matches!(
-            slot.verdict,
-            Some(Verdict::RateLimited | Verdict::Overloaded)
-        );
-        for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
-            let real = used.and_then(|used| gauge.kind.of_used(used));
-            let amount = match (gauge.kind, real) {
-                // A refused request counts as one: some providers charge it.
-                (Kind::RequestsPerSecond | Kind::Requests, _) => continue,
-                _ if refused => real.unwrap_or(0),
-                _ if slot.kept => charge.hold,
-                (_, Some(real)) => real,
-                (Kind::OutputTokens, None) if slot.verdict == Some(Verdict::Failed) => 0,
-                (_, None) => charge.expect,
-            };
-            gauge.settle(charge, amount);
-            if good {
-                gauge.correct(charge.expect, amount);
-            }
-        }
-    }
-
-    /// A request that got its turn has not been sent after all: everything goes back.
-    pub fn unsent(&mut self, slot: Slot, now_ms: u64) {
-        self.advance(now_ms);
-        self.concurrency.ended();
-        for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
-            gauge.settle(charge, 0);
-        }
-        self.day.give_back();
-    }
-
     /// The lane rests until then (Unix milliseconds), if it does not already rest longer for that reason. Whoever waits,
-    /// waits; afterwards the line goes on at the usual rate.
+    /// waits; afterwards the line goes on at the usual rate. `u64::MAX` is until [`resume`](Self::resume): then nobody
+    /// is turned away for it, for it may end at any moment.
     pub fn pause(&mut self, until_ms: u64, why: PauseReason) {
         let until = &mut self.pauses[why as usize];
         *until = until_ms.max(*until);
         self.rested = true;
         self.recovery.disturbed();
+        if why == PauseReason::BreakerOpen {
+            self.concurrency.was_an_outage();
+        }
     }
 
     /// The lane does not rest for that reason any more.
@@ -453,6 +392,10 @@ impl<T> Lane<T> {
         until.max().filter(|until| *until > self.now_ms)
     }
 
+    fn breaker_is_open(&self) -> bool {
+        self.rests_until(&[PauseReason::BreakerOpen]).is_some()
+    }
+
     /// After a rest: nothing that was saved up meanwhile is sent at once.
     fn go_on(&mut self) {
         if std::mem::take(&mut self.rested) {
@@ -503,12 +446,17 @@ impl<T> Lane<T> {
         })
     }
 
-    /// Limits that keep somebody waiting may rise, if they are only guesses.
-    fn note_wait(&mut self) {
-        if !self.concurrency.has_room() {
+    /// The limit that keeps somebody waiting may rise, if it is only a guess.
+    fn note_wait(&mut self, charges: &[Charge; GAUGES], held_back: HeldBack) {
+        let Some(until_ms) = held_back.until_ms else {
             self.concurrency.wanted();
+            return;
+        };
+        for (gauge, charge) in self.gauges.iter_mut().zip(charges) {
+            if gauge.wait(*charge) == Some(until_ms - self.now_ms) {
+                gauge.climb.wanted();
+            }
         }
-        self.gauges.iter_mut().for_each(Gauge::note_wait);
     }
 
     fn start(&mut self, ticket: Ticket, charges: [Charge; GAUGES]) -> Option<(T, Slot)> {
@@ -537,7 +485,8 @@ impl<T> Lane<T> {
     /// When a request's turn would come at the earliest.
     fn earliest(&self, who: &Who<'_>, need: &Need) -> u64 {
         let ahead = self.line.ahead_of(who, need);
-        let rest_ms = self.rests_until(&PauseReason::ALL).unwrap_or(self.now_ms);
+        let known_end = self.pauses.iter().filter(|until| **until < u64::MAX);
+        let rest_ms = known_end.max().map_or(0, |until| *until);
         let waits = self.gauges.iter().filter_map(|gauge| {
             gauge.wait_behind(match gauge.kind {
                 Kind::RequestsPerSecond | Kind::Requests => ahead.requests,
@@ -551,69 +500,5 @@ impl<T> Lane<T> {
             .ready_at(ahead.requests, self.now_ms)
             .max(rest_ms)
             .max(self.now_ms.saturating_add(wait_ms))
-    }
-
-    /// Takes in what an answer says about the limits.
-    fn hear(&mut self, slot: &Slot, news: &RateNews, refused: bool) {
-        for (place, gauge) in self.gauges.iter_mut().enumerate() {
-            let Some(quota) = quota_of(gauge.kind, news) else {
-                continue;
-            };
-            let charge = slot.charges[place];
-            gauge.hear(&quota, slot.marks[place], slot.started_ms, refused);
-            if !refused && matches!(gauge.kind, Kind::Tokens | Kind::OutputTokens) {
-                self.reserves_nothing |= gauge.disproves(&quota, charge.hold, slot.started_ms);
-            }
-        }
-        if let Some(quota) = &news.requests_day {
-            self.day.hear(quota, slot.day_mark, self.now_ms);
-        }
-        if let Some(quota) = &news.tokens_day {
-            self.day.hear_tokens(quota, self.now_ms);
-        }
-    }
-
-    /// A request was refused for its limits: finds out which, and lowers it.
-    fn refused(&mut self, slot: &Slot, news: &RateNews) {
-        let spent = |quota: Option<Quota>| quota.is_some_and(|quota| quota.remaining == Some(0));
-        if spent(news.requests_day) || spent(news.tokens_day) {
-            return;
-        }
-        let next = self.next_slot;
-        let mut explained = false;
-        for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
-            let left = quota_of(gauge.kind, news).and_then(|quota| quota.remaining);
-            if left.is_some_and(|left| left < charge.hold.max(1)) {
-                explained = true;
-                gauge.refused(slot.number, next);
-                if gauge.kind != Kind::Requests {
-                    // Perhaps it does reserve.
-                    self.reserves_nothing = false;
-                }
-            }
-        }
-        if explained || self.concurrency.refused(slot.crowd, slot.number, next) {
-            return;
-        }
-        let learn = self.rules.learn;
-        for gauge in &mut self.gauges {
-            let can = gauge.climb.value.is_some() || (learn && gauge.window_ms == MINUTE_MS);
-            if can && gauge.is_suspect() {
-                gauge.refused(slot.number, next);
-            }
-        }
-    }
-}
-
-/// What an answer says about what a gauge measures.
-fn quota_of(kind: Kind, news: &RateNews) -> Option<Quota> {
-    match kind {
-        Kind::RequestsPerSecond => None,
-        Kind::Requests => news.requests,
-        // Where both kinds are told apart, the sum is only the stricter of the two.
-        Kind::Tokens if news.input_tokens.is_some() && news.output_tokens.is_some() => None,
-        Kind::Tokens => news.tokens,
-        Kind::InputTokens => news.input_tokens,
-        Kind::OutputTokens => news.output_tokens,
     }
 }

@@ -220,7 +220,7 @@ mod tests {
                     bucket.take(amount);
                     passed += amount;
                 } else if amount <= holds {
-                    let wait = bucket.wait_for(amount).unwrap();
+                    let wait = bucket.wait_for(amount).expect("the rate is not zero");
                     let mut later = bucket;
                     later.advance(now + wait - 1);
                     prop_assert!(!later.has(amount), "refused until the promised moment");

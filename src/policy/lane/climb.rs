@@ -4,6 +4,10 @@
 //! then by a fiftieth towards the rate that was refused, and beyond that only after ever longer patience: a limit that was
 //! found is probed again after about a hundred requests, then two hundred, and so on. So refusals become ever rarer.
 //!
+//! Where a limit is known, by the config or from the provider, it is the most; refusals below it mean that somebody else uses
+//! the same account, and lower the rate by an eighth. A provider that lets nothing through tells nothing about a rate: that
+//! is what pauses are for.
+//!
 //! A refusal tells more than "less": between two refusals of a provider with a bucket, exactly its limit has passed, for
 //! the bucket was empty at both. Before the second, what has passed tells the least that the limit can be.
 
@@ -149,13 +153,15 @@ impl Climb {
     fn patient(&self, now_ms: u64) -> bool {
         let times = u64::from(self.patience / PATIENCE.0);
         let since = now_ms.saturating_sub(self.refused_at_ms.unwrap_or(0));
-        self.requests >= u64::from(self.patience) && since >= PATIENCE_MS * times
+        // A limit that is known is surely right but for others who use it too.
+        let enough = if self.top.is_some() { 10 } else { 1 };
+        self.requests >= u64::from(self.patience) / enough && since >= PATIENCE_MS * times
     }
 
-    /// Whether this rate can be what was refused: it is used by half or more, or nothing is known of it.
-    pub(super) fn is_suspect(&self, now_ms: u64) -> bool {
+    /// Whether four fifths of the rate have been used lately.
+    pub(super) fn is_near(&self, now_ms: u64) -> bool {
         let peak = self.history.peak(self.window_ms, now_ms);
-        self.value.is_none_or(|value| peak >= value / 2)
+        self.value.is_some_and(|value| peak >= value / 5 * 4)
     }
 
     /// The provider refused a request. `slot` and `next_slot` number it and the next one that will start: of all that
@@ -165,21 +171,22 @@ impl Climb {
             return;
         }
         self.round = next_slot;
+        if self.refused_at_ms.is_some() && self.requests == 0 {
+            return;
+        }
         let since = self.refused_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms));
         let recent = self.history.peak(self.window_ms, now_ms);
         let known = self.value.unwrap_or(recent);
-        let (value, ceiling) = match since {
-            // Below what the provider itself says, or the user: somebody else uses the same account. Back off and come
-            // back.
-            _ if self.top.is_some() => (known - known / 8, known),
-            Some(since_ms) if since_ms >= TELLING.1 && self.requests >= TELLING.0 => {
+        let (value, ceiling) = match (self.top, since) {
+            (Some(top), _) => ((known - known / 8).max(top / 8), top),
+            (None, Some(since_ms)) if since_ms >= TELLING.1 && self.requests >= TELLING.0 => {
                 let passed = u128::from(self.passed.max(0).unsigned_abs());
                 let rate = passed * u128::from(self.window_ms) * u128::from(MILLI);
                 let rate = u64::try_from(rate / u128::from(since_ms)).unwrap_or(u64::MAX);
                 (rate - rate / 50, rate)
             }
-            Some(_) => (known - known / 5, known),
-            None => {
+            (None, Some(_)) => (known - known / 5, known),
+            (None, None) => {
                 let least = self.history.least_limit(self.window_ms, now_ms);
                 (least, known.min(recent.max(least)))
             }
@@ -224,7 +231,7 @@ mod tests {
             climb.passed(1, second * 1_000);
         }
         assert_eq!(climb.value, Some(120_000));
-        run(&mut climb, 100, 111);
+        run(&mut climb, 100, 105);
         assert_eq!(climb.value, Some(130_000));
     }
 
@@ -236,7 +243,7 @@ mod tests {
         }
         // 80 in 8 s, of a bucket of 60 and 60 a minute, hold at most 70.6 a minute back.
         climb.refused(80, 81, 8_000);
-        let value = climb.value.unwrap();
+        let value = climb.value.expect("there is a rate");
         assert!((69_000..71_000).contains(&value), "{value}");
         climb.refused(79, 81, 8_000);
         assert_eq!(climb.value, Some(value), "one refusal of a round counts");
@@ -250,7 +257,7 @@ mod tests {
         climb.value = Some(70_000);
         run(&mut climb, 1, 61);
         climb.refused(70, 71, 61_000);
-        let value = climb.value.unwrap();
+        let value = climb.value.expect("there is a rate");
         assert!((58_000..=59_000).contains(&value), "{value}");
     }
 
@@ -296,10 +303,21 @@ mod tests {
     }
 
     #[test]
-    fn refusals_for_ever_end_at_the_floor() {
+    fn refusals_without_end_say_nothing_about_a_rate() {
         let mut climb = climbing(1_000);
+        climb.set_top(Some(1_000_000));
         for slot in 0..1_000 {
             climb.refused(slot, slot + 1, slot * 20_000);
+        }
+        assert_eq!(climb.value, Some(875_000));
+    }
+
+    #[test]
+    fn a_rate_does_not_fall_below_its_floor() {
+        let mut climb = climbing(1_000);
+        for slot in 0..1_000 {
+            climb.passed(0, slot * 5_000);
+            climb.refused(slot, slot + 1, slot * 5_000);
         }
         assert_eq!(climb.value, Some(MILLI));
     }

@@ -5,6 +5,7 @@
 //! nothing was ever refused. A number that was refused is tried again only after a hundred good answers, then two hundred,
 //! and so on. A refusal speaks against the number in flight only if as many never went well lately; otherwise it is a
 //! rate that was exceeded. One stray overload answer changes nothing; two in a short time lower the limit, once per round.
+//! An outage says nothing about the number in flight: what it took away comes back when the breaker opens.
 
 /// Good answers before a number that was refused is tried again, at first and at most.
 const PATIENCE: (u32, u32) = (100, 3_200);
@@ -16,6 +17,8 @@ const EPOCH: u32 = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Concurrency {
     pub(super) in_flight: u32,
+    /// Of those, the ones that the provider has taken.
+    taken: u32,
     /// The limit now; `None` for none.
     pub(super) value: Option<u32>,
     /// A number that was refused.
@@ -27,11 +30,13 @@ pub(super) struct Concurrency {
     good: u32,
     /// Somebody waited for this limit since it changed.
     wanted: bool,
-    /// The largest number in flight that went well, in this epoch and the one before.
+    /// The most that the provider had taken at the same time, in this epoch and the one before.
     went_well: [u32; 2],
     answers: u32,
     /// Good answers until a stray overload is forgotten.
     strike: Option<u32>,
+    /// The limit and the ceiling before overloads lowered it, while that is recent.
+    before_overload: Option<(Option<u32>, Option<u32>)>,
     /// Slots before this one belong to a round that has been answered already.
     round: u64,
 }
@@ -43,6 +48,7 @@ impl Concurrency {
         let start = start.filter(|start| *start > 0 && learn);
         Self {
             in_flight: 0,
+            taken: 0,
             value: top.or(start),
             ceiling: None,
             top,
@@ -53,6 +59,7 @@ impl Concurrency {
             went_well: [0; 2],
             answers: 0,
             strike: None,
+            before_overload: None,
             round: 0,
         }
     }
@@ -82,14 +89,17 @@ impl Concurrency {
         self.in_flight
     }
 
-    /// One has ended.
-    pub(super) fn ended(&mut self) {
+    /// One has ended; whether the provider had taken it.
+    pub(super) fn ended(&mut self, taken: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        self.taken = self.taken.saturating_sub(u32::from(taken));
     }
 
-    /// The provider took a request that started as the `number`th in flight.
-    pub(super) fn went_well(&mut self, number: u32) {
-        self.went_well[0] = self.went_well[0].max(number);
+    /// The provider has taken one.
+    pub(super) fn went_well(&mut self) {
+        // Not the number at its start: requests that start together arrive in any order.
+        self.taken += 1;
+        self.went_well[0] = self.went_well[0].max(self.taken);
         self.answers += 1;
         if self.answers >= EPOCH {
             self.answers = 0;
@@ -123,6 +133,7 @@ impl Concurrency {
     }
 
     fn change(&mut self, value: u32) {
+        self.before_overload = None;
         self.value = Some(value.max(1));
         self.good = 0;
         self.wanted = false;
@@ -135,7 +146,8 @@ impl Concurrency {
             return true;
         }
         let best = self.went_well[0].max(self.went_well[1]);
-        if number <= best || !(self.learn || self.top.is_some()) {
+        // One alone is not too many.
+        if number <= best.max(1) || !(self.learn || self.top.is_some()) {
             return false;
         }
         if self.ceiling.is_some() {
@@ -143,7 +155,7 @@ impl Concurrency {
         }
         self.round = next_slot;
         self.ceiling = Some(number);
-        let less = (number - number / 10).max(best);
+        let less = (number / 2).max(best);
         self.change(less.min(number - 1));
         true
     }
@@ -161,9 +173,21 @@ impl Concurrency {
         if self.value.is_none() && !self.learn {
             return;
         }
+        let before = self.before_overload.unwrap_or((self.value, self.ceiling));
         self.round = next_slot;
         self.ceiling = Some(limit);
         self.change(limit - limit.div_ceil(5).min(limit - 1));
+        self.before_overload = Some(before);
+    }
+
+    /// It was no overload but an outage.
+    pub(super) fn was_an_outage(&mut self) {
+        self.strike = None;
+        if let Some((value, ceiling)) = self.before_overload.take() {
+            self.value = value;
+            self.ceiling = ceiling;
+            self.good = 0;
+        }
     }
 }
 
@@ -175,26 +199,38 @@ mod tests {
         Concurrency::new(None, Some(value), true)
     }
 
+    /// So many are taken at the same time, and end.
+    fn well(limit: &mut Concurrency, number: u32) {
+        (0..number).for_each(|_| _ = limit.started());
+        (0..number).for_each(|_| limit.went_well());
+        (0..number).for_each(|_| limit.ended(true));
+    }
+
+    /// So many are taken one after another.
+    fn one_by_one(limit: &mut Concurrency, number: u32) {
+        (0..number).for_each(|_| well(limit, 1));
+    }
+
     #[test]
     fn it_rises_only_when_it_was_reached_and_a_window_went_well() {
         let mut limit = learned(8);
-        (0..100).for_each(|_| limit.went_well(3));
+        one_by_one(&mut limit, 100);
         assert_eq!(limit.value, Some(8));
         limit.wanted();
-        limit.went_well(8);
+        one_by_one(&mut limit, 1);
         assert_eq!(limit.value, Some(10), "fast, while nothing was refused");
         limit.ceiling = Some(100);
         limit.wanted();
-        (0..9).for_each(|_| limit.went_well(10));
+        one_by_one(&mut limit, 9);
         assert_eq!(limit.value, Some(10));
-        limit.went_well(10);
+        one_by_one(&mut limit, 1);
         assert_eq!(limit.value, Some(11));
     }
 
     #[test]
     fn a_number_that_never_went_well_is_too_large_and_one_that_did_is_not() {
         let mut limit = learned(20);
-        (1..=10).for_each(|number| limit.went_well(number));
+        well(&mut limit, 10);
         assert!(!limit.refused(10, 10, 11), "it is a rate");
         assert_eq!(limit.value, Some(20));
         assert!(limit.refused(11, 11, 14));
@@ -206,20 +242,19 @@ mod tests {
     #[test]
     fn the_number_that_was_refused_is_tried_ever_less_often() {
         let mut limit = learned(10);
-        (1..=10).for_each(|number| limit.went_well(number));
+        well(&mut limit, 10);
         limit.refused(11, 11, 12);
-        let mut slot = 12;
         let mut tries = Vec::new();
-        for _ in 0..3 {
+        for slot in 12..15 {
             let mut good = 0;
             while limit.value == Some(10) {
                 limit.wanted();
-                limit.went_well(10);
+                one_by_one(&mut limit, 1);
                 good += 1;
             }
             tries.push(good);
             limit.refused(11, slot, slot + 1);
-            slot += 1;
+            limit.value = Some(10);
         }
         assert_eq!(tries, [100, 200, 400]);
     }
@@ -229,7 +264,7 @@ mod tests {
         let mut limit = learned(10);
         limit.overloaded(10, 1, 2);
         assert_eq!(limit.value, Some(10));
-        (0..30).for_each(|_| limit.went_well(9));
+        one_by_one(&mut limit, 30);
         limit.overloaded(10, 40, 41);
         assert_eq!(limit.value, Some(10), "the first is forgotten");
         limit.overloaded(10, 41, 50);
@@ -239,13 +274,22 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_takes_nothing_away() {
+        let mut limit = learned(20);
+        (0..100).for_each(|slot| limit.overloaded(20, slot, slot + 1));
+        assert_eq!(limit.value, Some(1));
+        limit.was_an_outage();
+        assert_eq!((limit.value, limit.ceiling), (Some(20), None));
+    }
+
+    #[test]
     fn it_never_falls_below_one_nor_rises_above_what_is_configured() {
         let mut limit = Concurrency::new(Some(4), Some(50), true);
         (0..1_000).for_each(|slot| limit.overloaded(1, slot, slot + 1));
         assert_eq!(limit.value, Some(1));
         for _ in 0..10_000 {
             limit.wanted();
-            limit.went_well(1);
+            one_by_one(&mut limit, 1);
         }
         assert_eq!(limit.value, Some(4));
         assert_eq!(Concurrency::new(Some(0), None, true).value, None);

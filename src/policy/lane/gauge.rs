@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    const fn counts_tokens(self) -> bool {
+    pub(super) const fn counts_tokens(self) -> bool {
         matches!(self, Self::Tokens | Self::InputTokens | Self::OutputTokens)
     }
 }
@@ -181,13 +181,22 @@ impl Gauge {
         })
     }
 
+    /// Forgets a limit that nobody has stated.
+    pub(super) fn drop_guess(&mut self) {
+        if self.known().is_none() {
+            self.climb.value = None;
+            self.pace = None;
+        }
+    }
+
     /// Makes the buckets what the limits are now.
     pub(super) fn adjust(&mut self) {
         let known = self.known();
         self.climb
             .set_top(known.map(|known| known.saturating_mul(MILLI)));
         let now_ms = self.now_ms;
-        if let Some(known) = known {
+        // A second's worth is all pace.
+        if let Some(known) = known.filter(|_| self.kind != Kind::RequestsPerSecond) {
             let rate = known.saturating_mul(MILLI);
             match &mut self.mirror {
                 Some(mirror) => mirror.change(rate, rate),
@@ -243,13 +252,6 @@ impl Gauge {
     pub(super) fn wait_behind(&self, ahead: u64) -> Option<u64> {
         self.known()?;
         self.pace.as_ref()?.wait_for_all(ahead.saturating_add(1))
-    }
-
-    /// Tells the climb that somebody waits for the pace, if that is what they wait for.
-    pub(super) fn note_wait(&mut self) {
-        if self.pace_wait() != Some(0) {
-            self.climb.wanted();
-        }
     }
 
     /// A request starts: what it is charged in the end, and where the sums stand with it.
@@ -354,15 +356,21 @@ impl Gauge {
             .correct(signed(used).saturating_sub(signed(expected)), self.now_ms);
     }
 
-    /// Whether a refusal that nothing explains may be for this limit.
-    pub(super) fn is_suspect(&self) -> bool {
-        self.climb.is_suspect(self.now_ms)
+    /// Whether the limit is used so far that a refusal may well be for it.
+    pub(super) fn is_near_its_limit(&self) -> bool {
+        self.climb.is_near(self.now_ms)
     }
 
     /// A request was refused for this limit; `slot` and `next_slot` number it and the next one.
     pub(super) fn refused(&mut self, slot: u64, next_slot: u64) {
         self.climb.refused(slot, next_slot, self.now_ms);
         self.adjust();
+    }
+
+    /// All that was ever charged, and not given back.
+    #[cfg(test)]
+    pub(super) fn charged_in_all(&self) -> u64 {
+        self.mark.charged.wrapping_sub(self.mark.given)
     }
 
     /// What is put away.

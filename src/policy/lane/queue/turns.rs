@@ -1,6 +1,6 @@
 //! Virtual time: whose turn it is among names that each have something waiting.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Names that are idle are forgotten when there are so many more than those who wait.
@@ -10,8 +10,10 @@ const IDLE_KEPT: usize = 64;
 #[derive(Debug)]
 pub(super) struct Turns<V> {
     names: HashMap<Arc<str>, Name<V>>,
-    /// Names with something waiting, by their time.
-    order: BTreeSet<(u128, Arc<str>)>,
+    /// Names with something waiting, by their time; of the same time, who came first.
+    order: BTreeMap<(u128, u64), Arc<str>>,
+    /// Counts who comes.
+    came: u64,
     /// The time of the last one served.
     present: u128,
     /// Idle names are looked at when there are so many names.
@@ -21,6 +23,8 @@ pub(super) struct Turns<V> {
 #[derive(Debug)]
 struct Name<V> {
     time: u128,
+    /// When it came into the order.
+    came: u64,
     waits: bool,
     value: V,
 }
@@ -29,7 +33,8 @@ impl<V> Default for Turns<V> {
     fn default() -> Self {
         Self {
             names: HashMap::new(),
-            order: BTreeSet::new(),
+            order: BTreeMap::new(),
+            came: 0,
             present: 0,
             sweep_at: IDLE_KEPT,
         }
@@ -46,13 +51,17 @@ impl<V: Default> Turns<V> {
         };
         let known = self.names.entry(Arc::clone(&name)).or_insert_with(|| Name {
             time: present,
+            came: 0,
             waits: false,
             value: V::default(),
         });
         if !known.waits {
             known.waits = true;
             known.time = known.time.max(present);
-            self.order.insert((known.time, Arc::clone(&name)));
+            known.came = self.came;
+            self.came += 1;
+            self.order
+                .insert((known.time, known.came), Arc::clone(&name));
         }
         (name, &mut known.value)
     }
@@ -70,14 +79,17 @@ impl<V: Default> Turns<V> {
         };
         let waits = change(&mut known.value);
         if weight > 0 || !waits {
-            self.order.remove(&(known.time, Arc::clone(name)));
+            self.order.remove(&(known.time, known.came));
             if weight > 0 {
                 self.present = self.present.max(known.time);
                 known.time += u128::from(weight);
             }
             known.waits = waits;
             if waits {
-                self.order.insert((known.time, Arc::clone(name)));
+                known.came = self.came;
+                self.came += 1;
+                self.order
+                    .insert((known.time, known.came), Arc::clone(name));
             }
         }
         self.forget_idle();
@@ -86,8 +98,8 @@ impl<V: Default> Turns<V> {
     /// What the names have that have something waiting, in the order of their turns.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &V> {
         self.order
-            .iter()
-            .filter_map(|(_, name)| Some(&self.names.get(name)?.value))
+            .values()
+            .filter_map(|name| Some(&self.names.get(name)?.value))
     }
 
     /// What a name has.

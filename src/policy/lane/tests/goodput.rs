@@ -57,13 +57,11 @@ fn jain(shares: &[f64]) -> f64 {
 
 #[track_caller]
 fn at_least(what: &str, value: f64, least: f64) {
-    println!("{what}: {value:.4}");
     assert!(value >= least, "{what}: {value:.4} < {least}");
 }
 
 #[track_caller]
 fn at_most(what: &str, value: f64, most: f64) {
-    println!("{what}: {value:.4}");
     assert!(value <= most, "{what}: {value:.4} > {most}");
 }
 
@@ -76,13 +74,9 @@ fn is_paced(outcome: &Outcome, per_minute: u64) {
         let within = outcome.sent[place..]
             .iter()
             .take_while(|at| *at - from < SECOND);
-        at_most_quietly(within.count() as f64, most.ceil());
+        let count = within.count() as f64;
+        assert!(count <= most.ceil(), "{count} in a second, {most} allowed");
     }
-}
-
-#[track_caller]
-fn at_most_quietly(value: f64, most: f64) {
-    assert!(value <= most, "{value} > {most}");
 }
 
 #[test]
@@ -287,6 +281,32 @@ fn where_output_tokens_bind_they_are_used_and_nothing_is_refused() {
 }
 
 #[test]
+fn where_most_of_a_minute_is_reserved_it_is_used_all_the_same_and_nothing_is_refused() {
+    let limits = Limits {
+        output_tokens_per_minute: Some(80_000),
+        ..Limits::default()
+    };
+    let provider = Provider {
+        output: Some(Bucket::new(80_000, 60)),
+        ..Provider::default()
+    };
+    // What the rate allows reserves three times the bucket. It comes in with the refill only, over minutes: a reservation
+    // takes the place of another, and what is not used of the rate makes room for one more.
+    let clients = sessions(&Clients {
+        number: 20,
+        cap: Some(8_000),
+        answer_ms: (5_000, 10_000),
+        ..Clients::default()
+    });
+    let rules = configured(limits, ReserveRule::CapCorrected);
+    let outcome = Traffic::new(rules, provider, clients).run(30 * MINUTE);
+    assert_eq!(outcome.refused.len(), 0);
+    let served = outcome.served_between(20 * MINUTE, 30 * MINUTE);
+    let output: u64 = served.map(|served| served.used.output_tokens).sum();
+    at_least("output tokens", output as f64 / (10.0 * 80_000.0), 0.98);
+}
+
+#[test]
 fn where_input_tokens_bind_they_are_used_and_nothing_is_refused() {
     let limits = Limits {
         input_tokens_per_minute: Some(100_000),
@@ -404,7 +424,7 @@ fn limits_are_learned_from_headers_that_charge_for_good() {
     at_most("429s per 1,000", outcome.refused_per_thousand(), 20.0);
     let served = outcome.served_between(2 * MINUTE, 10 * MINUTE);
     let charged: u64 = served.map(|served| served.charged).sum();
-    at_least("tokens", charged as f64 / (8.0 * 200_000.0), 0.9);
+    at_least("tokens", charged as f64 / (8.0 * 200_000.0), 0.98);
 }
 
 #[test]
@@ -433,10 +453,11 @@ fn limits_are_learned_from_refusals_alone() {
             ..Clients::default()
         });
         let outcome = Traffic::new(start(begins), provider, clients).run(40 * MINUTE);
-        println!("begins {begins}, holds {holds}");
         at_most("429s per 1,000", outcome.refused_per_thousand(), 20.0);
         let goodput = requests_per_minute(&outcome, 25 * MINUTE, 40 * MINUTE) / 300.0;
-        at_least("goodput in the end", goodput, 0.9);
+        // A bucket of five lets no rate through evenly that is close to its own: requests come a little early or late.
+        let least = if holds == 1 { 0.8 } else { 0.98 };
+        at_least("goodput in the end", goodput, least);
     }
 }
 
@@ -489,13 +510,12 @@ fn a_number_in_flight_is_learned_from_refusals_alone() {
             ..Clients::default()
         });
         let outcome = Traffic::new(rules, provider, clients).run(20 * MINUTE);
-        println!("{start:?}");
         at_most("429s per 1,000", outcome.refused_per_thousand(), 20.0);
         let served = outcome.served_between(5 * MINUTE, 20 * MINUTE);
         let busy: u64 = served
             .map(|served| served.ended_ms - served.started_ms)
             .sum();
-        at_least("places", busy as f64 / (10.0 * 15.0 * MINUTE as f64), 0.9);
+        at_least("places", busy as f64 / (10.0 * 15.0 * MINUTE as f64), 0.97);
     }
 }
 
@@ -540,7 +560,6 @@ fn after_an_outage_the_line_goes_on_as_before() {
         };
         let usual_peak = spans(MINUTE, 3 * MINUTE - 5 * SECOND);
         let peak = spans(up, up + MINUTE);
-        println!("usual peak {:.3}", usual_peak / normal);
         at_most("peak", peak / usual_peak.max(normal), 1.1);
         let back = outcome.sent_between(up + 10 * SECOND, up + 70 * SECOND) as f64 / 60.0;
         at_least("recovered", back / normal, 0.95);

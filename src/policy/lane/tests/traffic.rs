@@ -89,7 +89,6 @@ pub(super) struct Outcome {
 #[derive(Debug, Clone)]
 pub(super) struct Served {
     pub(super) session: &'static str,
-    pub(super) agent: &'static str,
     pub(super) priority: Priority,
     pub(super) asked_ms: u64,
     pub(super) started_ms: u64,
@@ -120,6 +119,7 @@ impl Outcome {
 struct Call {
     clients: usize,
     asked_ms: u64,
+    joined_ms: u64,
     deadline_ms: u64,
     attempts: u32,
     need: Need,
@@ -165,6 +165,8 @@ struct Breaker {
     successes: u32,
 }
 
+type Watch = Box<dyn Fn(&Lane<usize>)>;
+
 pub(super) struct Traffic {
     pub(super) lane: Lane<usize>,
     pub(super) provider: Provider,
@@ -182,8 +184,8 @@ pub(super) struct Traffic {
     with_breaker: bool,
     /// Estimates are off by up to so many percent.
     pub(super) misjudged_percent: u64,
-    /// Nobody may be in flight beyond this.
-    pub(super) watch: fn(&Lane<usize>),
+    /// What must hold after every step.
+    pub(super) watch: Watch,
 }
 
 impl Traffic {
@@ -213,7 +215,7 @@ impl Traffic {
             breaker: Breaker::default(),
             with_breaker: faults.outage_ms.1 > 0,
             misjudged_percent: 0,
-            watch: |_| {},
+            watch: Box::new(|_| {}),
         };
         for (place, clients) in clients.iter().enumerate() {
             for _ in 0..clients.number {
@@ -232,7 +234,8 @@ impl Traffic {
 
     pub(super) fn run(mut self, until_ms: u64) -> Outcome {
         self.run_until(until_ms);
-        self.outcome.still_there = self.calls.len() as u64;
+        let there = self.calls.values().filter(|call| !call.gone);
+        self.outcome.still_there = there.count() as u64;
         self.outcome.most_in_flight = self.provider.most_in_flight;
         self.outcome
     }
@@ -269,12 +272,37 @@ impl Traffic {
 
     fn send(&mut self, id: usize, slot: Slot, now: u64) {
         let way = self.chance.within(WAY_MS);
+        self.check_order(id, now);
         let call = self.calls.get_mut(&id).expect("nobody starts twice");
         assert!(call.slot.is_none(), "a request starts once");
         call.slot = Some(slot);
         call.ticket = None;
         self.outcome.sent.push(now);
         self.at(now + way, What::Arrives(id));
+    }
+
+    /// Whoever starts, starts in its turn.
+    fn check_order(&self, id: usize, now: u64) {
+        let call = &self.calls[&id];
+        let own = &self.clients[call.clients];
+        let aged = |other: &Call| now - other.joined_ms >= 10_000;
+        let of_own_priority = |other: &Call| self.clients[other.clients].priority == own.priority;
+        let own_has_aged = self
+            .calls
+            .values()
+            .any(|other| other.ticket.is_some() && of_own_priority(other) && aged(other));
+        for other in self.calls.values().filter(|other| other.ticket.is_some()) {
+            let theirs = &self.clients[other.clients];
+            let overtakes = theirs.priority > own.priority;
+            assert!(!(overtakes && theirs.priority == Priority::Critical));
+            assert!(!overtakes || own_has_aged, "{:?}", own.priority);
+            let same = theirs.priority == own.priority
+                && (theirs.session, theirs.agent) == (own.session, own.agent);
+            assert!(
+                !same || other.ticket >= call.ticket,
+                "first come, first served"
+            );
+        }
     }
 
     fn step(&mut self, now: u64, what: What) {
@@ -312,6 +340,7 @@ impl Traffic {
         let call = Call {
             clients: place,
             asked_ms: now,
+            joined_ms: now,
             deadline_ms: now.saturating_add(clients.patience_ms),
             attempts: 0,
             need,
@@ -346,6 +375,7 @@ impl Traffic {
         match self.lane.join(who, call.need, call.deadline_ms, id, now) {
             Ok(joined) => {
                 call.ticket = Some(joined.ticket);
+                call.joined_ms = now;
                 if let Some(other) = joined.displaced {
                     self.outcome.not_taken += 1;
                     self.done(other, now);
@@ -544,7 +574,6 @@ impl Traffic {
             let clients = &self.clients[call.clients];
             self.outcome.served.push(Served {
                 session: clients.session,
-                agent: clients.agent,
                 priority: clients.priority,
                 asked_ms: call.asked_ms,
                 started_ms: slot.started_ms(),
