@@ -44,6 +44,8 @@ pub struct Behaviour {
     /// Time before every frame that carries tokens.
     #[serde(deserialize_with = "duration")]
     pub token_pace: Option<Duration>,
+    /// How fast tokens are written, where no pace is set: the time of streams, and of answers in one piece as well.
+    pub tokens_per_second: Option<NonZeroU64>,
     /// Tokens in one frame of a stream. Else one.
     pub chunk_tokens: Option<NonZeroU64>,
     /// Answers with this error instead, in the dialect's own form.
@@ -194,6 +196,7 @@ impl Behaviour {
             reasoning_tokens,
             latency,
             token_pace,
+            tokens_per_second,
             chunk_tokens,
             status,
             retry_after,
@@ -242,10 +245,10 @@ impl Behaviour {
             "reasoning-tokens" => self.reasoning_tokens = Some(number(text, MAX_TOKENS)?),
             "latency-ms" => self.latency = Some(Duration::from_millis(number(text, u64::MAX)?)),
             "token-ms" => self.token_pace = Some(Duration::from_millis(number(text, u64::MAX)?)),
-            "chunk-tokens" => {
-                self.chunk_tokens =
-                    Some(NonZeroU64::new(number(text, MAX_TOKENS)?).ok_or("at least 1 expected")?);
+            "tokens-per-second" => {
+                self.tokens_per_second = Some(at_least_one(number(text, u64::MAX)?)?);
             }
+            "chunk-tokens" => self.chunk_tokens = Some(at_least_one(number(text, MAX_TOKENS)?)?),
             "status" => self.status = Some(error_code_of(number(text, 999)?)?),
             "retry-after" => self.retry_after = Some(seconds(text)?),
             "error-code" => self.error_code = Some(text.to_owned()),
@@ -294,6 +297,10 @@ fn number(text: &str, most: u64) -> Result<u64, String> {
         .ok()
         .filter(|number| *number <= most)
         .ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}"))
+}
+
+fn at_least_one(number: u64) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(number).ok_or_else(|| "at least 1 expected".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

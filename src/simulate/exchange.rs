@@ -1,16 +1,18 @@
 //! One request after its head was read, up to the head of its answer: id, counts, headers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::answer::Content;
 use super::behaviour::{Behaviour, Flavour};
-use super::body::{SimulatedBody, Source, State, Streamed};
+use super::body::{Pace, SimulatedBody, Source, State, Streamed};
 use super::errors::Failure;
-use super::limits::{self, Standing};
 use super::route::Route;
 use super::socket::ResetFlag;
+use super::standing::{self, Standing};
 use super::stats::{Outcome, Ticket};
 use super::{encode, headers};
 use crate::llm::wire::Dialect;
@@ -23,8 +25,10 @@ pub(super) struct Exchange {
     pub(super) id: String,
     /// The id in the counts and in the answer's headers.
     pub(super) request_id: String,
-    /// Seconds since 1970.
-    pub(super) now: u64,
+    /// Time since 1970.
+    pub(super) now: Duration,
+    /// What the limits' headers say; `None` where they say nothing.
+    pub(super) standing: Option<Standing>,
     /// Resets the connection, where it carries only this request.
     pub(super) reset: Option<ResetFlag>,
     /// Counts the request.
@@ -60,7 +64,7 @@ impl Exchange {
                 let stream = Streamed {
                     source,
                     encoder,
-                    pace: behaviour.token_pace.unwrap_or_default(),
+                    pace: Pace::of(behaviour),
                     fault,
                     error_code: behaviour.error_code.clone(),
                     reset: self.reset.take(),
@@ -97,14 +101,9 @@ impl Exchange {
             );
         }
         headers::write(headers, dialect, flavour, &self.request_id);
-        limits::write(
-            headers,
-            dialect,
-            flavour,
-            &Standing::GENEROUS,
-            self.now,
-            false,
-        );
+        if let Some(standing) = &self.standing {
+            standing::write(headers, dialect, flavour, standing, self.now, None);
+        }
         response
     }
 
@@ -122,6 +121,7 @@ impl Exchange {
             code: None,
             message: Some(problem),
             retry_after: None,
+            exceeded: None,
             model: "",
             request_id: &request_id,
         };
@@ -136,11 +136,12 @@ impl Exchange {
         failure: &Failure<'_>,
     ) -> Response<SimulatedBody> {
         let dialect = route.dialect();
-        let refused = failure.status == StatusCode::TOO_MANY_REQUESTS;
-        let standing = if refused {
-            Standing::exhausted(failure.wait().unwrap_or_default())
-        } else {
-            Standing::GENEROUS
+        let refused = (failure.status == StatusCode::TOO_MANY_REQUESTS)
+            .then(|| failure.wait().unwrap_or_default());
+        let standing = match (refused, failure.exceeded) {
+            // A refusal that was asked for, not one of the limits'.
+            (Some(wait), None) => Some(Standing::exhausted(wait)),
+            _ => self.standing,
         };
         self.ticket.seen.status = failure.status.as_u16();
         if self.head.method == Method::HEAD {
@@ -156,8 +157,10 @@ impl Exchange {
             HeaderValue::from_static("application/json"),
         );
         headers::write(headers, dialect, flavour, &self.request_id);
-        limits::write(headers, dialect, flavour, &standing, self.now, refused);
-        failure.write_headers(headers, dialect, flavour);
+        if let Some(standing) = &standing {
+            standing::write(headers, dialect, flavour, standing, self.now, refused);
+            failure.write_headers(headers, dialect, flavour);
+        }
         response
     }
 }
