@@ -26,6 +26,7 @@ What the flags set for all answers, a script changes for some, and a request's o
   x-simulate-model, -flavour, -tool, -no-usage  what the answer says
   x-simulate-encoding                           gzip, deflate, br or zstd
   x-simulate-status, -retry-after, -error-code  an error instead; retry-after in seconds, 0 for none
+  x-simulate-header NAME: VALUE                 a header of the answer, instead of its own; no VALUE: without
   x-simulate-drop, -hang                        no answer: connection closed, or silence
   x-simulate-cut-after N, -cut-by reset|close   N frames, then the connection is torn down
   x-simulate-end-after N                        N frames, then a clean end without its events
@@ -53,10 +54,11 @@ a rule must hold (nth and every count the requests that path, model and time let
 
 Keys of `answer`: input_tokens, output_tokens, cached_tokens, cache_write_tokens, cache_write_1h_tokens,
 reasoning_tokens, latency, token_pace, tokens_per_second, chunk_tokens, status, retry_after, error_code, drop, hang,
-cut_after, cut_by, end_after, error_after, hang_after, encoding, flavour, model, no_usage, tool.
+cut_after, cut_by, end_after, error_after, hang_after, encoding, flavour, model, no_usage, tool,
+headers (such as { retry-after = \"-1\" }).
 
-Limits are enforced for each credential and class of models. --limit sets those of every model, a file
-those of classes as well (of several patterns that fit, the longest counts):
+Limits are enforced for each credential and class of models. --limit sets those of every model, a
+file those of classes as well (of several patterns that fit, the longest counts):
 
   minute = \"6s\"                   # a short minute for tests; seconds and days go with it
 
@@ -69,22 +71,22 @@ those of classes as well (of several patterns that fit, the longest counts):
 
   concurrency, requests_per_second, requests_per_minute, requests_per_day, tokens_per_minute,
   input_tokens_per_minute, output_tokens_per_minute
-  request_burst, token_burst   time whose share may be used at once [default: 1s of requests, 60s of tokens]
-  reserve                      corrected, kept or nothing: how output counts before it is written
-                               [default: corrected for Anthropic, kept for OpenAI and its likes, else nothing]
-  count_cached                 whether tokens read from the cache count [default: not for Anthropic and Groq]
-  charge_refused               refused requests take what accepted ones would
-  headers                      own, none, or lie: all is left, and a millisecond is enough to wait
-  retry_after                  the wait that refusals name [default: until the request would fit]
-  refusal_latency              time to a refusal
+  request_burst    time whose share may be used at once [default: 1s]
+  token_burst      the same for tokens [default: 60s]
+  reserve          how output counts before it is written: corrected, kept or nothing
+                   [default: corrected for Anthropic, kept for OpenAI's format, else nothing]
+  count_cached     whether tokens from the cache count [default: not for Anthropic and Groq]
+  charge_refused   refused requests take what accepted ones would
+  headers          own, none, or lie: all is left, and a millisecond is enough to wait
+  retry_after      the wait that refusals name [default: until the request would fit]
+  refusal_latency  time to a refusal
 
-GET /_simulate/limits tells what they let through, refused and hold; PUT puts another file's in place.
-PUT /_simulate/script does so for the script. GET /_simulate/timeline counts what arrived, was accepted,
-refused, failed and completed, in tenths of a second.
+GET /_simulate/limits tells what they let through, refused and hold; PUT puts another file's in
+place. PUT /_simulate/script does so for the script. GET /_simulate/timeline counts what arrived,
+was accepted, refused, failed and completed, in tenths of a second.
 
-GET /_simulate/stats and /_simulate/requests?last=N tell what was done, POST /_simulate/reset forgets it,
-fills all limits and starts the script's clock again,
-/_simulate/echo tells a request back, /_simulate/reflect sends its body back.";
+GET /_simulate/stats and /_simulate/requests?last=N tell what was done, POST /_simulate/reset
+forgets it, fills all limits and starts the script's clock again, /_simulate/echo tells a request back, /_simulate/reflect sends its body back.";
 
 /// Answers like Anthropic, OpenAI, Gemini and Ollama, without a model: for trying out, tests and benchmarks.
 #[derive(Debug, Args)]

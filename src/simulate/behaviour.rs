@@ -3,12 +3,13 @@
 //! Three sources say something, the later one wins: the settings, the script's rules, the request's `x-simulate-*`
 //! headers. Each leaves open what it does not name. Pure: time, sockets and counters are elsewhere.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// Prefix of the request headers that steer an answer.
@@ -80,6 +81,9 @@ pub struct Behaviour {
     pub no_usage: Option<bool>,
     /// Calls this tool of the request's, or its first one by `any`, even if the request leaves it to the model.
     pub tool: Option<String>,
+    /// Headers of the answer instead of its own, whatever they say; one without a value is left out.
+    #[serde(deserialize_with = "headers")]
+    pub headers: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// How a connection is torn down in mid-answer.
@@ -212,7 +216,8 @@ impl Behaviour {
             flavour,
             model,
             no_usage,
-            tool
+            tool,
+            headers
         );
     }
 
@@ -270,6 +275,11 @@ impl Behaviour {
             "model" => self.model = Some(text.to_owned()),
             "no-usage" => self.no_usage = Some(flag(text)?),
             "tool" => self.tool = Some(text.to_owned()),
+            "header" => {
+                let (name, value) = text.split_once(':').ok_or("NAME: VALUE expected")?;
+                let header = answer_header(name.trim(), value.trim())?;
+                self.headers.get_or_insert_default().push(header);
+            }
             _ => return Err("no such header; `tollgate simulate --help` lists them".to_owned()),
         }
         Ok(())
@@ -310,6 +320,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a number of seconds"))
 }
 
+fn answer_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let parsed = (name.parse(), value.parse());
+    match parsed {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err(format!("`{name}: {value}` is no header")),
+    }
+}
+
 fn flag(text: &str) -> Result<bool, String> {
     match text {
         "" | "1" | "true" | "yes" => Ok(true),
@@ -344,6 +362,16 @@ fn error_status<'de, D: Deserializer<'de>>(
         .map_err(D::Error::custom)
 }
 
+fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<(HeaderName, HeaderValue)>>, D::Error> {
+    BTreeMap::<String, String>::deserialize(deserializer)?
+        .iter()
+        .map(|(name, value)| answer_header(name, value).map_err(D::Error::custom))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
 /// Reads a duration such as `50ms` or `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -362,7 +390,6 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use http::{HeaderName, HeaderValue};
 
     fn from_headers(pairs: &[(&'static str, &'static str)]) -> Result<Behaviour, String> {
         let mut headers = HeaderMap::new();
@@ -410,6 +437,8 @@ mod tests {
             ("x-simulate-chunk-tokens", "0", "at least 1"),
             ("x-simulate-hang", "maybe", "neither"),
             ("x-simulate-retry-after", "-1", "seconds"),
+            ("x-simulate-header", "retry-after", "NAME: VALUE"),
+            ("x-simulate-header", "a b: 1", "no header"),
         ] {
             let problem = from_headers(&[(name, value)]).unwrap_err();
             assert!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::answer::Content;
 use super::behaviour::{Behaviour, Flavour};
@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     pub(super) request_id: String,
     /// Time since 1970.
     pub(super) now: Duration,
+    /// Headers of the answer instead of its own; without a value, none.
+    pub(super) overrides: Vec<(HeaderName, HeaderValue)>,
     /// What the limits' headers say; `None` where they say nothing.
     pub(super) standing: Option<Standing>,
     /// Resets the connection, where it carries only this request.
@@ -104,6 +106,7 @@ impl Exchange {
         if let Some(standing) = &self.standing {
             standing::write(headers, dialect, flavour, standing, self.now, None);
         }
+        put_instead(headers, self.overrides);
         response
     }
 
@@ -161,6 +164,17 @@ impl Exchange {
             standing::write(headers, dialect, flavour, standing, self.now, refused);
             failure.write_headers(headers, dialect, flavour);
         }
+        put_instead(headers, self.overrides);
         response
+    }
+}
+
+fn put_instead(headers: &mut HeaderMap, overrides: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in overrides {
+        if value.is_empty() {
+            headers.remove(name);
+        } else {
+            headers.insert(name, value);
+        }
     }
 }

@@ -20,6 +20,7 @@
 //! | `x-simulate-status` | answer with this error |
 //! | `x-simulate-retry-after` | seconds that an error says to wait; 0 for none |
 //! | `x-simulate-error-code` | the error's code |
+//! | `x-simulate-header` | `NAME: VALUE` in the answer's head instead of its own; without a value, none; repeatable |
 //! | `x-simulate-drop` | close the connection without an answer |
 //! | `x-simulate-hang` | never answer |
 //! | `x-simulate-cut-after` | frames, then a TCP reset; with `x-simulate-cut-by: close` an early close |

@@ -120,6 +120,7 @@ impl Simulator {
                 return Ok(exchange.fail(route, by_path, StatusCode::BAD_REQUEST, &problem));
             }
         };
+        exchange.overrides = behaviour.headers.clone().unwrap_or_default();
         let flavour = behaviour.flavour.unwrap_or(by_path);
         if behaviour.drop == Some(true) {
             exchange.ticket.end(Outcome::Dropped);
@@ -173,6 +174,7 @@ impl Simulator {
             now: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default(),
+            overrides: Vec::new(),
             standing: Some(Standing::GENEROUS),
             // Over HTTP/2 the connection carries others' streams as well.
             reset: (head.version != Version::HTTP_2).then_some(reset),

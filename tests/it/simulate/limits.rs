@@ -265,6 +265,32 @@ async fn whole_answers_and_streams_take_the_time_that_writing_takes() {
     }
 }
 
+#[tokio::test]
+async fn an_answer_can_say_whatever_nonsense_is_wanted() {
+    let rig = Rig::start().await;
+    let asked = [
+        ("x-simulate-status", "429"),
+        ("x-simulate-header", "retry-after: -1"),
+        (
+            "x-simulate-header",
+            "anthropic-ratelimit-tokens-reset: soon",
+        ),
+        ("x-simulate-header", "x-should-retry:"),
+    ];
+    let (headers, status, _) = rig
+        .text("/v1/messages", message().to_string(), &asked)
+        .await;
+    assert_eq!(status, 429);
+    assert_eq!(headers["retry-after"], "-1");
+    assert_eq!(headers["anthropic-ratelimit-tokens-reset"], "soon");
+    assert!(!headers.contains_key("x-should-retry"));
+    let script =
+        "[[rule]]\nanswer = { headers = { retry-after = \"Thu, 01 Jan 1970 00:00:00 GMT\" } }";
+    rig.put("/_simulate/script", script).await;
+    let (headers, _, _) = rig.text("/v1/messages", message().to_string(), &[]).await;
+    assert_eq!(headers["retry-after"], "Thu, 01 Jan 1970 00:00:00 GMT");
+}
+
 #[test]
 fn the_command_refuses_limits_that_are_none_and_says_which() {
     let run = |arguments: &[&str]| {
