@@ -107,7 +107,8 @@ pub(crate) fn scenarios(share: f64) -> Vec<Scenario> {
         },
         Scenario {
             name: "refused requests are charged",
-            about: "as steady over-demand, but a refused request takes what an accepted one would",
+            about: "as steady over-demand, but a refused request takes what an accepted one would, into debt \
+                    up to a minute's worth",
             limits: "requests_per_minute = 1200\ncharge_refused = true",
             ..steady.clone()
         },

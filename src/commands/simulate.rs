@@ -76,7 +76,7 @@ file those of classes as well (of several patterns that fit, the longest counts)
   reserve          how output counts before it is written: corrected, kept or nothing
                    [default: corrected for Anthropic, kept for OpenAI's format, else nothing]
   count_cached     whether tokens from the cache count [default: not for Anthropic and Groq]
-  charge_refused   refused requests take what accepted ones would
+  charge_refused   refused requests take what accepted ones would, into debt up to a window's worth
   headers          own, none, or lie: all is left, and a millisecond is enough to wait
   retry_after      the wait that refusals name [default: until the request would fit]
   refusal_latency  time to a refusal

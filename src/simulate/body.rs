@@ -294,3 +294,33 @@ impl Streamed {
         Poll::Ready((!bytes.is_empty()).then(|| Ok(BodyFrame::data(bytes))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_speed_is_kept_over_the_whole_however_late_a_frame_was() {
+        let began = Instant::now();
+        let behaviour = Behaviour {
+            tokens_per_second: NonZeroU64::new(100),
+            ..Behaviour::default()
+        };
+        let pace = Pace::of(&behaviour);
+        tokio::time::advance(Duration::from_millis(150)).await;
+        for (tokens, millis) in [(10, 150), (20, 200), (25, 250)] {
+            pace.wait(tokens).expect("a speed was asked for").await;
+            assert_eq!(began.elapsed().as_millis(), millis, "{tokens} tokens");
+        }
+    }
+
+    #[test]
+    fn a_pace_wins_over_a_speed() {
+        let behaviour = Behaviour {
+            token_pace: Some(Duration::ZERO),
+            tokens_per_second: NonZeroU64::new(1),
+            ..Behaviour::default()
+        };
+        assert!(matches!(Pace::of(&behaviour), Pace::Unpaced));
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::behaviour::Flavour;
+use super::limit_words;
 use super::limits::{Exceeded, Reason};
 use super::reply::json_string;
 use super::standing::go_duration;
@@ -90,7 +91,7 @@ impl Failure<'_> {
         match dialect {
             Dialect::Anthropic => {
                 let (kind, message) = anthropic_words(self.status);
-                let of_limit = self.exceeded.map(anthropic_limit);
+                let of_limit = self.exceeded.map(limit_words::anthropic);
                 anthropic_body(
                     kind,
                     self.message.or(of_limit.as_deref()).unwrap_or(message),
@@ -127,7 +128,7 @@ impl Failure<'_> {
             (429, code) => {
                 let again = wait.map(|wait| format!(" Please try again in {}.", go_duration(wait)));
                 let reason = self.exceeded.map_or(Reason::Tokens, |exceeded| exceeded.reason);
-                let (kind, words) = openai_limit(reason);
+                let (kind, words) = limit_words::openai(reason);
                 let limit = self.exceeded.map(|exceeded| format!(": Limit {}", exceeded.limit));
                 (
                     kind,
@@ -241,16 +242,8 @@ impl Failure<'_> {
             }
             (None, None) => "You exceeded your current quota.".to_owned(),
         };
-        let quota = json_string(self.code.unwrap_or(
-            match self.exceeded.map(|exceeded| exceeded.reason) {
-                Some(Reason::Tokens | Reason::InputTokens | Reason::OutputTokens) => {
-                    "GenerateContentInputTokensPerModelPerMinute"
-                }
-                Some(Reason::RequestsPerDay) => "GenerateRequestsPerDayPerProjectPerModel",
-                Some(_) => "GenerateRequestsPerMinutePerProjectPerModel",
-                None => "GenerateRequestsPerMinutePerProjectPerModel-FreeTier",
-            },
-        ));
+        let quota = limit_words::gemini(self.exceeded.map(|exceeded| exceeded.reason));
+        let quota = json_string(self.code.unwrap_or(quota));
         let value = self.exceeded.map_or(10, |exceeded| exceeded.limit);
         let model = json_string(self.model);
         let retry = wait
@@ -260,38 +253,6 @@ impl Failure<'_> {
             r#"{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaMetric":"generativelanguage.googleapis.com/generate_content_free_tier_requests","quotaId":{quota},"quotaDimensions":{{"location":"global","model":{model}}},"quotaValue":"{value}"}}]}}{retry}"#
         );
         gemini_body(status, &message, name, &details)
-    }
-}
-
-/// Anthropic's sentence about a limit.
-fn anthropic_limit(exceeded: Exceeded) -> String {
-    let what = match exceeded.reason {
-        Reason::Concurrency => {
-            return "Number of concurrent connections has exceeded your rate limit.".to_owned();
-        }
-        Reason::RequestsPerSecond => "requests per second",
-        Reason::Requests => "requests per minute",
-        Reason::RequestsPerDay => "requests per day",
-        Reason::Tokens => "tokens per minute",
-        Reason::InputTokens => "input tokens per minute",
-        Reason::OutputTokens => "output tokens per minute",
-    };
-    format!(
-        "This request would exceed your organization's rate limit of {} {what}.",
-        exceeded.limit
-    )
-}
-
-/// OpenAI's type and words for a limit.
-const fn openai_limit(reason: Reason) -> (&'static str, &'static str) {
-    match reason {
-        Reason::Requests => ("requests", "requests per min (RPM)"),
-        Reason::RequestsPerDay => ("requests", "requests per day (RPD)"),
-        Reason::RequestsPerSecond => ("requests", "requests per sec (RPS)"),
-        Reason::Concurrency => ("requests", "concurrent requests"),
-        Reason::Tokens | Reason::InputTokens | Reason::OutputTokens => {
-            ("tokens", "tokens per min (TPM)")
-        }
     }
 }
 

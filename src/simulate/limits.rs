@@ -16,6 +16,7 @@
 //! ```
 
 mod bucket;
+mod need;
 mod pool;
 mod pools;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-pub(super) use pool::{Exceeded, Need, Reason};
+pub(super) use need::{Exceeded, Need, Reason};
 pub(super) use pools::{Permit, Pools};
 
 use super::behaviour::duration;
@@ -87,7 +88,7 @@ pub struct ClassLimits {
     pub reserve: Option<Reserve>,
     /// Whether tokens read from the cache count. Else as the provider does.
     pub count_cached: Option<bool>,
-    /// Whether refused requests take what accepted ones would.
+    /// Whether refused requests take what accepted ones would, into debt up to a window's worth.
     pub charge_refused: Option<bool>,
     /// What the headers say.
     pub headers: Option<Headers>,

@@ -55,6 +55,7 @@ mod exchange;
 mod frames;
 mod gemini;
 mod headers;
+mod limit_words;
 mod limits;
 mod media;
 mod models;

@@ -67,11 +67,12 @@ impl Bucket {
         self.level -= self.scaled(cells);
     }
 
-    /// Takes as many of these cells as are there.
-    pub(super) fn drain(&mut self, cells: u64, now: Duration) {
+    /// Charges a request that was refused: into debt, but never into one deeper than a window's cells, since a provider
+    /// that counts what came in the last minute forgets it after that.
+    pub(super) fn charge_refused(&mut self, cells: u64, now: Duration) {
         self.fill(now);
-        let floor = self.level.min(0);
-        self.level = (self.level - self.scaled(cells)).max(floor);
+        let deepest = self.level.min(-self.scaled(self.limit));
+        self.level = (self.level - self.scaled(cells)).max(deepest);
     }
 
     /// Gives cells back. What does not fit is lost.
@@ -148,10 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn refused_requests_empty_a_bucket_but_do_not_put_it_into_debt() {
+    fn refused_requests_are_forgotten_after_a_window() {
         let mut bucket = Bucket::new(60, MINUTE, MINUTE, Duration::ZERO);
-        bucket.drain(100, at(0));
-        assert_eq!(bucket.wait(1, at(0)), Some(at(1_000)));
+        bucket.charge_refused(100, at(0));
+        assert_eq!(bucket.wait(1, at(0)), Some(at(41_000)));
+        bucket.charge_refused(100, at(0));
+        assert_eq!(bucket.wait(1, at(0)), Some(at(61_000)));
     }
 
     #[test]

@@ -6,91 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::bucket::Bucket;
-use super::{ClassLimits, Headers, Reserve};
+use super::need::{Exceeded, Need, Reason};
+use super::{ClassLimits, Headers};
 use crate::simulate::standing::{Standing, Window};
-
-/// What a request asks of the limits, in tokens as the provider counts them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::simulate) struct Need {
-    /// Tokens of the prompt that count.
-    pub(in crate::simulate) input: u64,
-    /// The request's own maximum, over all choices.
-    pub(in crate::simulate) max_output: Option<u64>,
-    /// How output counts before it is known.
-    pub(in crate::simulate) reserve: Reserve,
-}
-
-impl Need {
-    /// Output tokens that are taken at admission.
-    fn reserved(self) -> u64 {
-        match self.reserve {
-            Reserve::Nothing => 0,
-            Reserve::Kept | Reserve::Corrected => self.max_output.unwrap_or(0),
-        }
-    }
-
-    /// Output tokens that are taken in the end, of so many that were written.
-    fn settled(self, written: u64) -> u64 {
-        match (self.reserve, self.max_output) {
-            (Reserve::Kept, Some(most)) => most,
-            _ => written,
-        }
-    }
-}
-
-/// Which limit refused a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::simulate) enum Reason {
-    /// Requests per second.
-    RequestsPerSecond,
-    /// Requests per minute.
-    Requests,
-    /// Requests per day.
-    RequestsPerDay,
-    /// Tokens per minute, input and output together.
-    Tokens,
-    /// Input tokens per minute.
-    InputTokens,
-    /// Output tokens per minute.
-    OutputTokens,
-    /// Requests at the same time.
-    Concurrency,
-}
-
-impl Reason {
-    const ALL: [Reason; 7] = [
-        Reason::RequestsPerSecond,
-        Reason::Requests,
-        Reason::RequestsPerDay,
-        Reason::Tokens,
-        Reason::InputTokens,
-        Reason::OutputTokens,
-        Reason::Concurrency,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Reason::RequestsPerSecond => "requests_per_second",
-            Reason::Requests => "requests_per_minute",
-            Reason::RequestsPerDay => "requests_per_day",
-            Reason::Tokens => "tokens_per_minute",
-            Reason::InputTokens => "input_tokens_per_minute",
-            Reason::OutputTokens => "output_tokens_per_minute",
-            Reason::Concurrency => "concurrency",
-        }
-    }
-}
-
-/// A request that was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::simulate) struct Exceeded {
-    /// The limit that takes longest to let it through.
-    pub(in crate::simulate) reason: Reason,
-    /// That limit's amount.
-    pub(in crate::simulate) limit: u64,
-    /// Time until it would fit if nobody else came; `None` if it never does, or if nobody can tell.
-    pub(in crate::simulate) wait: Option<Duration>,
-}
 
 /// What has gone through a pool.
 #[derive(Debug, Clone, Default)]
@@ -174,7 +92,7 @@ impl Pool {
     pub(super) fn admit(&mut self, need: Need, now: Duration) -> Result<(), Exceeded> {
         let mut refused: Option<Exceeded> = None;
         for (reason, bucket) in &mut self.buckets {
-            let wait = bucket.wait(cells(*reason, need), now);
+            let wait = bucket.wait(need.cells(*reason), now);
             if wait == Some(Duration::ZERO) {
                 continue;
             }
@@ -205,13 +123,13 @@ impl Pool {
             self.counts.refused[exceeded.reason as usize] += 1;
             if self.limits.charge_refused == Some(true) {
                 for (reason, bucket) in &mut self.buckets {
-                    bucket.drain(cells(*reason, need), now);
+                    bucket.charge_refused(need.cells(*reason), now);
                 }
             }
             return Err(exceeded);
         }
         for (reason, bucket) in &mut self.buckets {
-            bucket.take(cells(*reason, need), now);
+            bucket.take(need.cells(*reason), now);
         }
         self.pass(now);
         self.in_flight += 1;
@@ -313,21 +231,11 @@ impl Pool {
     }
 }
 
-/// What a request takes of one bucket.
-fn cells(reason: Reason, need: Need) -> u64 {
-    match reason {
-        Reason::RequestsPerSecond | Reason::Requests | Reason::RequestsPerDay => 1,
-        Reason::Tokens => need.input.saturating_add(need.reserved()),
-        Reason::InputTokens => need.input,
-        Reason::OutputTokens => need.reserved(),
-        Reason::Concurrency => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::simulate::limits::Reserve;
 
     const MINUTE: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::pool::{Exceeded, Need, Pool};
+use super::need::{Exceeded, Need};
+use super::pool::Pool;
 use super::{ClassLimits, Limits};
 use crate::simulate::standing::Standing;
 
