@@ -21,6 +21,7 @@ pub(crate) const DEFINITIONS: &str = "\
   in the measured window. 1 is perfectly even; a greedy session counts as one of the 20.
 - **p99 wait, high**: of jobs of high priority that were done: total time at the client, attempts and pauses included, less
   the provider's working time for that job; 99th percentile (nearest rank), in units of the mean working time of the mix.
+  **high done**: how many of them were done at all: those that failed at once did not wait long either.
 - **outage**: *normal* is the rate accepted in the 8 s before it. *peak*: most requests that reached the provider within
   any second from the outage's end on ÷ normal. *during*: requests that reached it in the outage ÷ (normal × its length).
   *recovered*: rate accepted in the last 15 s of the run ÷ normal. *back after*: from the outage's end to the first second
@@ -40,10 +41,19 @@ pub(crate) struct Figures {
     pub(crate) hung: usize,
     pub(crate) left: usize,
     pub(crate) jain: Option<f64>,
-    pub(crate) high_wait: Option<f64>,
+    pub(crate) high: Option<High>,
     pub(crate) outage: Option<Outage>,
     /// The most frequent failures, with their numbers.
     pub(crate) failures: Vec<(String, usize)>,
+}
+
+/// How the jobs of high priority fared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct High {
+    pub(crate) asked: usize,
+    pub(crate) done: usize,
+    /// The 99th percentile of their waits, in working times.
+    pub(crate) wait: f64,
 }
 
 /// What an outage did.
@@ -84,7 +94,7 @@ impl Figures {
             hung: count(|end| *end == End::Hung),
             left: count(|end| *end == End::Unfinished),
             jain: scenario.equal.then(|| jain(scenario, &seen.outcomes)),
-            high_wait: high_wait(&seen.outcomes),
+            high: high(&seen.outcomes),
             outage: outage(scenario, &seen.timeline),
             failures: failures(&seen.outcomes),
         }
@@ -124,21 +134,26 @@ fn index(shares: &[f64]) -> f64 {
     }
 }
 
-fn high_wait(outcomes: &[Outcome]) -> Option<f64> {
-    let mut waits: Vec<f64> = outcomes
-        .iter()
-        .filter(|outcome| outcome.priority == Priority::High && outcome.end == End::Done)
+fn high(outcomes: &[Outcome]) -> Option<High> {
+    let high = || {
+        let outcomes = outcomes.iter();
+        outcomes.filter(|outcome| outcome.priority == Priority::High)
+    };
+    let mut waits: Vec<f64> = high()
+        .filter(|outcome| outcome.end == End::Done)
         .map(|outcome| {
-            outcome
-                .took
-                .saturating_sub(outcome.job.service())
-                .as_secs_f64()
+            let wait = outcome.took.saturating_sub(outcome.job.service());
+            wait.as_secs_f64()
         })
         .collect();
     waits.sort_by(f64::total_cmp);
     let rank = (waits.len() as f64 * 0.99).ceil() as usize;
-    let wait = waits.get(rank.checked_sub(1)?)?;
-    Some(wait / Job::mean_service().as_secs_f64())
+    let wait = waits.get(rank.saturating_sub(1)).copied();
+    (high().count() > 0).then(|| High {
+        asked: high().count(),
+        done: waits.len(),
+        wait: wait.unwrap_or(f64::INFINITY) / Job::mean_service().as_secs_f64(),
+    })
 }
 
 fn outage(scenario: &Scenario, timeline: &Timeline) -> Option<Outage> {

@@ -22,9 +22,9 @@ pub(crate) fn table(scenario: &Scenario, rows: &[(Way, Figures)]) -> String {
     if scenario.equal {
         titles.push("Jain");
     }
-    let has_high = rows.iter().any(|(_, figures)| figures.high_wait.is_some());
+    let has_high = rows.iter().any(|(_, figures)| figures.high.is_some());
     if has_high {
-        titles.push("p99 wait, high");
+        titles.extend(["high done", "p99 wait, high"]);
     }
     if scenario.outage.is_some() {
         titles.extend(["peak", "during", "recovered", "back after"]);
@@ -52,9 +52,11 @@ pub(crate) fn table(scenario: &Scenario, rows: &[(Way, Figures)]) -> String {
         if let Some(jain) = figures.jain {
             cells.push(format!("{jain:.3}"));
         }
-        if has_high {
-            let wait = figures.high_wait.map(|wait| format!("{wait:.2}"));
-            cells.push(wait.unwrap_or_else(|| "none done".to_owned()));
+        if let Some(high) = figures.high {
+            cells.push(format!("{} of {}", high.done, high.asked));
+            cells.push(format!("{:.2}", high.wait));
+        } else if has_high {
+            cells.extend(["–"; 2].map(str::to_owned));
         }
         match figures.outage {
             Some(outage) => cells.extend([

@@ -83,7 +83,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             .into_iter()
             .map(|(_, way, figures)| (way, figures))
             .collect();
-        say(&format!("\n{}", report::table(&scenario, &rows)))?;
+        say(&format!("\n{}", report::table(&scenario, &rows).trim_end()))?;
     }
     Ok(())
 }
