@@ -112,10 +112,10 @@ impl Caller {
                 return Ok(End::Failed(problem));
             };
             let next = Instant::now() + wait;
+            tokio::time::sleep_until(next.min(self.end)).await;
             if next >= self.end {
                 return Ok(End::Unfinished);
             }
-            tokio::time::sleep_until(next).await;
         }
         Ok(End::Unfinished)
     }
