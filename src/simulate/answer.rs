@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::ask::Ask;
 use super::behaviour::{Behaviour, Flavour};
+use super::body::writing;
 use super::chat_usage;
 use super::frames::Frames;
 use super::gemini::Framing;
+use super::limits::{ClassLimits, Need, Reserve};
 use super::remembered::{BACKGROUND_TIME, Recalled, Remembered};
-use super::reply::{Forget, Reply};
+use super::reply::{Figures, Forget, Reply};
 use super::responses::Status;
 use super::route::Call;
 use super::stats::Seen;
@@ -97,6 +99,60 @@ impl Question<'_> {
     /// Whether the answer is a receipt for work in the background.
     pub(super) fn is_background(&self) -> bool {
         matches!(self.call, Call::Responses) && self.ask.openai.background && !self.ask.stream
+    }
+
+    /// What it asks of the provider's limits; `None` for calls that have none, or limits apart.
+    pub(super) fn need(
+        &self,
+        behaviour: &Behaviour,
+        flavour: Flavour,
+        rules: &ClassLimits,
+    ) -> Option<Need> {
+        let writes = match self.call {
+            Call::CountTokens
+            | Call::ResponseTokens
+            | Call::GeminiCount(_)
+            | Call::BatchResults => return None,
+            Call::Embeddings
+            | Call::OllamaEmbed(_)
+            | Call::GeminiEmbed(..)
+            | Call::Images
+            | Call::Transcription => false,
+            _ => true,
+        };
+        let figures = Figures::of(&self.ask, behaviour);
+        let (counts_cached, reserve) = match (self.call.dialect(), flavour) {
+            (Dialect::Anthropic, _) => (false, Reserve::Corrected),
+            (Dialect::Gemini | Dialect::Ollama, _) => (true, Reserve::Nothing),
+            (Dialect::OpenAi, Flavour::Groq) => (false, Reserve::Kept),
+            (Dialect::OpenAi, _) => (true, Reserve::Kept),
+        };
+        let uncounted = if rules.count_cached.unwrap_or(counts_cached) {
+            0
+        } else {
+            figures.cached
+        };
+        Some(Need {
+            input: figures.input.saturating_sub(uncounted),
+            max_output: if writes {
+                self.ask
+                    .max_output
+                    .map(|most| most.saturating_mul(figures.choices))
+            } else {
+                Some(0)
+            },
+            reserve: rules.reserve.unwrap_or(reserve),
+        })
+    }
+
+    /// The time that writing a whole answer takes, which comes only when all is written.
+    pub(super) fn writing(&self, behaviour: &Behaviour) -> Duration {
+        match behaviour.tokens_per_second {
+            Some(speed) if !self.ask.stream && behaviour.token_pace.is_none() => {
+                writing(Figures::of(&self.ask, behaviour).output, speed)
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// What the endpoint answers. Writes down in `seen` what that uses and tells.

@@ -3,12 +3,13 @@
 //! Three sources say something, the later one wins: the settings, the script's rules, the request's `x-simulate-*`
 //! headers. Each leaves open what it does not name. Pure: time, sockets and counters are elsewhere.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// Prefix of the request headers that steer an answer.
@@ -44,6 +45,8 @@ pub struct Behaviour {
     /// Time before every frame that carries tokens.
     #[serde(deserialize_with = "duration")]
     pub token_pace: Option<Duration>,
+    /// How fast tokens are written, where no pace is set: the time of streams, and of answers in one piece as well.
+    pub tokens_per_second: Option<NonZeroU64>,
     /// Tokens in one frame of a stream. Else one.
     pub chunk_tokens: Option<NonZeroU64>,
     /// Answers with this error instead, in the dialect's own form.
@@ -78,6 +81,9 @@ pub struct Behaviour {
     pub no_usage: Option<bool>,
     /// Calls this tool of the request's, or its first one by `any`, even if the request leaves it to the model.
     pub tool: Option<String>,
+    /// Headers of the answer instead of its own, whatever they say; one without a value is left out.
+    #[serde(deserialize_with = "headers")]
+    pub headers: Option<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// How a connection is torn down in mid-answer.
@@ -194,6 +200,7 @@ impl Behaviour {
             reasoning_tokens,
             latency,
             token_pace,
+            tokens_per_second,
             chunk_tokens,
             status,
             retry_after,
@@ -209,7 +216,8 @@ impl Behaviour {
             flavour,
             model,
             no_usage,
-            tool
+            tool,
+            headers
         );
     }
 
@@ -242,10 +250,10 @@ impl Behaviour {
             "reasoning-tokens" => self.reasoning_tokens = Some(number(text, MAX_TOKENS)?),
             "latency-ms" => self.latency = Some(Duration::from_millis(number(text, u64::MAX)?)),
             "token-ms" => self.token_pace = Some(Duration::from_millis(number(text, u64::MAX)?)),
-            "chunk-tokens" => {
-                self.chunk_tokens =
-                    Some(NonZeroU64::new(number(text, MAX_TOKENS)?).ok_or("at least 1 expected")?);
+            "tokens-per-second" => {
+                self.tokens_per_second = Some(at_least_one(number(text, u64::MAX)?)?);
             }
+            "chunk-tokens" => self.chunk_tokens = Some(at_least_one(number(text, MAX_TOKENS)?)?),
             "status" => self.status = Some(error_code_of(number(text, 999)?)?),
             "retry-after" => self.retry_after = Some(seconds(text)?),
             "error-code" => self.error_code = Some(text.to_owned()),
@@ -267,6 +275,11 @@ impl Behaviour {
             "model" => self.model = Some(text.to_owned()),
             "no-usage" => self.no_usage = Some(flag(text)?),
             "tool" => self.tool = Some(text.to_owned()),
+            "header" => {
+                let (name, value) = text.split_once(':').ok_or("NAME: VALUE expected")?;
+                let header = answer_header(name.trim(), value.trim())?;
+                self.headers.get_or_insert_default().push(header);
+            }
             _ => return Err("no such header; `tollgate simulate --help` lists them".to_owned()),
         }
         Ok(())
@@ -296,11 +309,23 @@ fn number(text: &str, most: u64) -> Result<u64, String> {
         .ok_or_else(|| format!("`{text}` is not a whole number from 0 to {most}"))
 }
 
+fn at_least_one(number: u64) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(number).ok_or_else(|| "at least 1 expected".to_owned())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| format!("`{text}` is not a number of seconds"))
+}
+
+fn answer_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let parsed = (name.parse(), value.parse());
+    match parsed {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err(format!("`{name}: {value}` is no header")),
+    }
 }
 
 fn flag(text: &str) -> Result<bool, String> {
@@ -337,6 +362,16 @@ fn error_status<'de, D: Deserializer<'de>>(
         .map_err(D::Error::custom)
 }
 
+fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<(HeaderName, HeaderValue)>>, D::Error> {
+    BTreeMap::<String, String>::deserialize(deserializer)?
+        .iter()
+        .map(|(name, value)| answer_header(name, value).map_err(D::Error::custom))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
 /// Reads a duration such as `50ms` or `1m 30s`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(
     deserializer: D,
@@ -355,7 +390,6 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
-    use http::{HeaderName, HeaderValue};
 
     fn from_headers(pairs: &[(&'static str, &'static str)]) -> Result<Behaviour, String> {
         let mut headers = HeaderMap::new();
@@ -403,6 +437,8 @@ mod tests {
             ("x-simulate-chunk-tokens", "0", "at least 1"),
             ("x-simulate-hang", "maybe", "neither"),
             ("x-simulate-retry-after", "-1", "seconds"),
+            ("x-simulate-header", "retry-after", "NAME: VALUE"),
+            ("x-simulate-header", "a b: 1", "no header"),
         ] {
             let problem = from_headers(&[(name, value)]).unwrap_err();
             assert!(

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -12,9 +13,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::behaviour::{CutBy, Fault};
+use super::behaviour::{Behaviour, CutBy, Fault};
 use super::encode::Encoder;
 use super::frames::{Frame, Frames};
 use super::socket::ResetFlag;
@@ -40,8 +41,8 @@ pub(super) struct Streamed {
     pub(super) source: Source,
     /// Packs them.
     pub(super) encoder: Option<Encoder>,
-    /// Time before every frame with tokens.
-    pub(super) pace: Duration,
+    /// When frames with tokens go out.
+    pub(super) pace: Pace,
     /// What goes wrong, and after how many frames.
     pub(super) fault: Option<(u64, Fault)>,
     /// Code of the error event.
@@ -52,6 +53,45 @@ pub(super) struct Streamed {
     pub(super) ticket: Box<Ticket>,
     /// State of the machine.
     pub(super) state: State,
+}
+
+/// When a stream's frames with tokens go out.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pace {
+    /// At once.
+    Unpaced,
+    /// So long after the frame before.
+    Gap(Duration),
+    /// At so many tokens per second since the stream began: however late single frames are, the whole is on time.
+    Speed(NonZeroU64, Instant),
+}
+
+impl Pace {
+    /// The one that is asked for, for a stream that begins now.
+    pub(super) fn of(behaviour: &Behaviour) -> Self {
+        match (behaviour.token_pace, behaviour.tokens_per_second) {
+            (Some(pace), _) if pace.is_zero() => Pace::Unpaced,
+            (Some(pace), _) => Pace::Gap(pace),
+            (None, Some(speed)) => Pace::Speed(speed, Instant::now()),
+            (None, None) => Pace::Unpaced,
+        }
+    }
+
+    /// The wait before the frame that makes it so many tokens in all.
+    fn wait(self, tokens: u64) -> Option<Pin<Box<Sleep>>> {
+        match self {
+            Pace::Unpaced => None,
+            Pace::Gap(pace) => Some(Box::pin(sleep(pace))),
+            Pace::Speed(speed, began) => {
+                Some(Box::pin(sleep_until(began + writing(tokens, speed))))
+            }
+        }
+    }
+}
+
+/// The time that so many tokens take at that speed.
+pub(super) fn writing(tokens: u64, per_second: NonZeroU64) -> Duration {
+    Duration::from_secs(tokens) / u32::try_from(per_second.get()).unwrap_or(u32::MAX)
 }
 
 /// Where a stream's frames come from.
@@ -187,8 +227,10 @@ impl Streamed {
             let Some(frame) = self.source.next() else {
                 return self.end(Bytes::new(), Outcome::Complete);
             };
-            if frame.tokens > 0 && !self.pace.is_zero() {
-                self.state = State::Paced(frame, Box::pin(sleep(self.pace)));
+            if frame.tokens > 0
+                && let Some(wait) = self.pace.wait(self.ticket.seen.tokens_sent + frame.tokens)
+            {
+                self.state = State::Paced(frame, wait);
                 continue;
             }
             return self.hand_over(frame);
@@ -250,5 +292,35 @@ impl Streamed {
             None => last,
         };
         Poll::Ready((!bytes.is_empty()).then(|| Ok(BodyFrame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_speed_is_kept_over_the_whole_however_late_a_frame_was() {
+        let began = Instant::now();
+        let behaviour = Behaviour {
+            tokens_per_second: NonZeroU64::new(100),
+            ..Behaviour::default()
+        };
+        let pace = Pace::of(&behaviour);
+        tokio::time::advance(Duration::from_millis(150)).await;
+        for (tokens, millis) in [(10, 150), (20, 200), (25, 250)] {
+            pace.wait(tokens).expect("a speed was asked for").await;
+            assert_eq!(began.elapsed().as_millis(), millis, "{tokens} tokens");
+        }
+    }
+
+    #[test]
+    fn a_pace_wins_over_a_speed() {
+        let behaviour = Behaviour {
+            token_pace: Some(Duration::ZERO),
+            tokens_per_second: NonZeroU64::new(1),
+            ..Behaviour::default()
+        };
+        assert!(matches!(Pace::of(&behaviour), Pace::Unpaced));
     }
 }

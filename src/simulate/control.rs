@@ -8,24 +8,43 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::body::SimulatedBody;
+use super::limits::{Limits, Pools};
 use super::remembered::Remembered;
 use super::route::Control;
-use super::script::Script;
+use super::running::Running;
+use super::script::ScriptError;
 use super::stats::Stats;
 use super::text::base64;
 
 /// How many requests are listed unless another number is asked for.
 const LISTED: usize = 100;
 
+/// What the pages are about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Controlled<'a> {
+    /// Counts.
+    pub(super) stats: &'a Stats,
+    /// The script that runs.
+    pub(super) running: &'a Running,
+    /// Limits.
+    pub(super) pools: &'a Pools,
+    /// Stored responses.
+    pub(super) remembered: &'a Remembered,
+}
+
 /// Answers a page.
 pub(super) fn answer(
     page: Control,
     head: &Parts,
     body: Bytes,
-    stats: &Stats,
-    script: &Script,
-    remembered: &Remembered,
+    controlled: Controlled<'_>,
 ) -> Response<SimulatedBody> {
+    let Controlled {
+        stats,
+        running,
+        pools,
+        remembered,
+    } = controlled;
     match page {
         Control::Stats => json_page(StatusCode::OK, &stats.summary()),
         Control::Requests => {
@@ -52,9 +71,20 @@ pub(super) fn answer(
         }
         Control::Reset => {
             stats.reset();
-            script.rewind();
+            running.rewind();
+            pools.reset();
             remembered.clear();
             json_page(StatusCode::OK, &json!({ "reset": true }))
+        }
+        Control::Timeline => json_page(StatusCode::OK, &stats.timeline()),
+        Control::Limits => json_page(StatusCode::OK, &pools.to_json()),
+        Control::SetLimits => {
+            let set = text(&body).and_then(|text| text.parse::<Limits>());
+            changed(set.map(|limits| pools.replace(limits)))
+        }
+        Control::SetScript => {
+            let set = text(&body).and_then(|text| text.parse());
+            changed(set.map(|script| running.replace(script)))
         }
         Control::Echo => json_page(StatusCode::OK, &echo(head, &body)),
         Control::Reflect => {
@@ -67,11 +97,27 @@ pub(super) fn answer(
             response
         }
         Control::Unknown => {
-            let known = "GET stats, GET requests?last=N or ?id=ID, POST reset, echo, reflect";
+            let known = "GET stats, GET requests?last=N or ?id=ID, GET timeline, GET limits, PUT limits, \
+                 PUT script, POST reset, echo, reflect";
             json_page(
                 StatusCode::NOT_FOUND,
                 &json!({ "error": "no such page", "known": known }),
             )
+        }
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, ScriptError> {
+    std::str::from_utf8(body).map_err(|_| ScriptError::new("not UTF-8".to_owned()))
+}
+
+/// Says whether something new is in place.
+fn changed(done: Result<(), ScriptError>) -> Response<SimulatedBody> {
+    match done {
+        Ok(()) => json_page(StatusCode::OK, &json!({ "changed": true })),
+        Err(problem) => {
+            let problem = json!({ "error": problem.to_string() });
+            json_page(StatusCode::BAD_REQUEST, &problem)
         }
     }
 }

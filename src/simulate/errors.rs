@@ -5,8 +5,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::behaviour::Flavour;
-use super::limits::go_duration;
+use super::limit_words;
+use super::limits::{Exceeded, Reason};
 use super::reply::json_string;
+use super::standing::go_duration;
 use crate::llm::wire::Dialect;
 
 /// The wait that a 429 names unless something else is asked for.
@@ -33,6 +35,8 @@ pub(super) struct Failure<'a> {
     pub(super) message: Option<&'a str>,
     /// The wait that it names. Zero: none, although there would be one.
     pub(super) retry_after: Option<Duration>,
+    /// The limit that refused the request, where one did.
+    pub(super) exceeded: Option<Exceeded>,
     /// The model asked for.
     pub(super) model: &'a str,
     /// The request's id.
@@ -87,9 +91,10 @@ impl Failure<'_> {
         match dialect {
             Dialect::Anthropic => {
                 let (kind, message) = anthropic_words(self.status);
+                let of_limit = self.exceeded.map(limit_words::anthropic);
                 anthropic_body(
                     kind,
-                    self.message.unwrap_or(message),
+                    self.message.or(of_limit.as_deref()).unwrap_or(message),
                     self.code,
                     self.request_id,
                 )
@@ -122,12 +127,16 @@ impl Failure<'_> {
             ),
             (429, code) => {
                 let again = wait.map(|wait| format!(" Please try again in {}.", go_duration(wait)));
+                let reason = self.exceeded.map_or(Reason::Tokens, |exceeded| exceeded.reason);
+                let (kind, words) = limit_words::openai(reason);
+                let limit = self.exceeded.map(|exceeded| format!(": Limit {}", exceeded.limit));
                 (
-                    "tokens",
+                    kind,
                     Some(code.unwrap_or("rate_limit_exceeded")),
                     format!(
-                        "Rate limit reached for {} in organization org-sim on tokens per min (TPM).{}",
+                        "Rate limit reached for {} in organization org-sim on {words}{}.{}",
                         self.model,
+                        limit.unwrap_or_default(),
                         again.unwrap_or_default()
                     ),
                 )
@@ -166,7 +175,8 @@ impl Failure<'_> {
                 let seconds = wait.map_or(0, |wait| wait.as_secs_f64().ceil() as u64);
                 let message = match (self.message, status) {
                     (None, 429) => format!(
-                        "Requests to the ChatCompletions_Create Operation under Azure OpenAI API have exceeded token rate limit. Please retry after {seconds} seconds."
+                        "Requests to the ChatCompletions_Create Operation under Azure OpenAI API have exceeded {} rate limit. Please retry after {seconds} seconds.",
+                        if kind == "requests" { "call" } else { "token" }
                     ),
                     _ => message,
                 };
@@ -232,16 +242,15 @@ impl Failure<'_> {
             }
             (None, None) => "You exceeded your current quota.".to_owned(),
         };
-        let quota = json_string(
-            self.code
-                .unwrap_or("GenerateRequestsPerMinutePerProjectPerModel-FreeTier"),
-        );
+        let quota = limit_words::gemini(self.exceeded.map(|exceeded| exceeded.reason));
+        let quota = json_string(self.code.unwrap_or(quota));
+        let value = self.exceeded.map_or(10, |exceeded| exceeded.limit);
         let model = json_string(self.model);
         let retry = wait
             .map(|wait| format!(r#",{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"{wait}"}}"#))
             .unwrap_or_default();
         let details = format!(
-            r#"{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaMetric":"generativelanguage.googleapis.com/generate_content_free_tier_requests","quotaId":{quota},"quotaDimensions":{{"location":"global","model":{model}}},"quotaValue":"10"}}]}}{retry}"#
+            r#"{{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaMetric":"generativelanguage.googleapis.com/generate_content_free_tier_requests","quotaId":{quota},"quotaDimensions":{{"location":"global","model":{model}}},"quotaValue":"{value}"}}]}}{retry}"#
         );
         gemini_body(status, &message, name, &details)
     }
@@ -323,6 +332,7 @@ mod tests {
             code,
             message: None,
             retry_after: wait_ms.map(Duration::from_millis),
+            exceeded: None,
             model: "m\"odel",
             request_id: "req_1",
         }
@@ -387,6 +397,43 @@ mod tests {
             failure(429, Some(code), None).write_headers(&mut headers, dialect, Flavour::OpenAi);
             assert_eq!(headers["x-should-retry"], "false");
             assert!(!headers.contains_key("retry-after"));
+        }
+    }
+
+    #[test]
+    fn the_limit_that_refused_is_named_in_the_words_of_the_dialect() {
+        let mut failure = failure(429, None, Some(20_000));
+        failure.exceeded = Some(Exceeded {
+            reason: Reason::Requests,
+            limit: 3,
+            wait: None,
+        });
+        for (dialect, flavour, says) in [
+            (
+                Dialect::Anthropic,
+                Flavour::OpenAi,
+                "rate limit of 3 requests per minute",
+            ),
+            (
+                Dialect::OpenAi,
+                Flavour::OpenAi,
+                "requests per min (RPM): Limit 3. Please try again in 20s.",
+            ),
+            (Dialect::OpenAi, Flavour::OpenAi, r#""type":"requests""#),
+            (
+                Dialect::OpenAi,
+                Flavour::Azure,
+                "call rate limit. Please retry after 20 seconds",
+            ),
+            (
+                Dialect::Gemini,
+                Flavour::OpenAi,
+                r#""quotaId":"GenerateRequestsPerMinutePerProjectPerModel""#,
+            ),
+            (Dialect::Gemini, Flavour::OpenAi, r#""quotaValue":"3""#),
+        ] {
+            let body = failure.body(dialect, flavour);
+            assert!(body.contains(says), "{says}: {body}");
         }
     }
 

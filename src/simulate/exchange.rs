@@ -1,16 +1,18 @@
 //! One request after its head was read, up to the head of its answer: id, counts, headers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::answer::Content;
 use super::behaviour::{Behaviour, Flavour};
-use super::body::{SimulatedBody, Source, State, Streamed};
+use super::body::{Pace, SimulatedBody, Source, State, Streamed};
 use super::errors::Failure;
-use super::limits::{self, Standing};
 use super::route::Route;
 use super::socket::ResetFlag;
+use super::standing::{self, Standing};
 use super::stats::{Outcome, Ticket};
 use super::{encode, headers};
 use crate::llm::wire::Dialect;
@@ -23,8 +25,12 @@ pub(super) struct Exchange {
     pub(super) id: String,
     /// The id in the counts and in the answer's headers.
     pub(super) request_id: String,
-    /// Seconds since 1970.
-    pub(super) now: u64,
+    /// Time since 1970.
+    pub(super) now: Duration,
+    /// Headers of the answer instead of its own; without a value, none.
+    pub(super) overrides: Vec<(HeaderName, HeaderValue)>,
+    /// What the limits' headers say; `None` where they say nothing.
+    pub(super) standing: Option<Standing>,
     /// Resets the connection, where it carries only this request.
     pub(super) reset: Option<ResetFlag>,
     /// Counts the request.
@@ -60,7 +66,7 @@ impl Exchange {
                 let stream = Streamed {
                     source,
                     encoder,
-                    pace: behaviour.token_pace.unwrap_or_default(),
+                    pace: Pace::of(behaviour),
                     fault,
                     error_code: behaviour.error_code.clone(),
                     reset: self.reset.take(),
@@ -97,14 +103,10 @@ impl Exchange {
             );
         }
         headers::write(headers, dialect, flavour, &self.request_id);
-        limits::write(
-            headers,
-            dialect,
-            flavour,
-            &Standing::GENEROUS,
-            self.now,
-            false,
-        );
+        if let Some(standing) = &self.standing {
+            standing::write(headers, dialect, flavour, standing, self.now, None);
+        }
+        put_instead(headers, self.overrides);
         response
     }
 
@@ -122,6 +124,7 @@ impl Exchange {
             code: None,
             message: Some(problem),
             retry_after: None,
+            exceeded: None,
             model: "",
             request_id: &request_id,
         };
@@ -136,11 +139,12 @@ impl Exchange {
         failure: &Failure<'_>,
     ) -> Response<SimulatedBody> {
         let dialect = route.dialect();
-        let refused = failure.status == StatusCode::TOO_MANY_REQUESTS;
-        let standing = if refused {
-            Standing::exhausted(failure.wait().unwrap_or_default())
-        } else {
-            Standing::GENEROUS
+        let refused = (failure.status == StatusCode::TOO_MANY_REQUESTS)
+            .then(|| failure.wait().unwrap_or_default());
+        let standing = match (refused, failure.exceeded) {
+            // A refusal that was asked for, not one of the limits'.
+            (Some(wait), None) => Some(Standing::exhausted(wait)),
+            _ => self.standing,
         };
         self.ticket.seen.status = failure.status.as_u16();
         if self.head.method == Method::HEAD {
@@ -156,8 +160,21 @@ impl Exchange {
             HeaderValue::from_static("application/json"),
         );
         headers::write(headers, dialect, flavour, &self.request_id);
-        limits::write(headers, dialect, flavour, &standing, self.now, refused);
-        failure.write_headers(headers, dialect, flavour);
+        if let Some(standing) = &standing {
+            standing::write(headers, dialect, flavour, standing, self.now, refused);
+            failure.write_headers(headers, dialect, flavour);
+        }
+        put_instead(headers, self.overrides);
         response
+    }
+}
+
+fn put_instead(headers: &mut HeaderMap, overrides: Vec<(HeaderName, HeaderValue)>) {
+    for (name, value) in overrides {
+        if value.is_empty() {
+            headers.remove(name);
+        } else {
+            headers.insert(name, value);
+        }
     }
 }

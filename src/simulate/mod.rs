@@ -10,6 +10,7 @@
 //! | `x-simulate-reasoning-tokens` | part of the output; else 8 if the request asks for reasoning |
 //! | `x-simulate-latency-ms` | time to the head |
 //! | `x-simulate-token-ms` | time before every frame that carries tokens |
+//! | `x-simulate-tokens-per-second` | the same as a speed, which whole answers wait for too |
 //! | `x-simulate-chunk-tokens` | tokens in a frame; else 1 |
 //! | `x-simulate-model` | the model that the answer names |
 //! | `x-simulate-tool` | call this tool of the request's, or its first one by `any` |
@@ -19,6 +20,7 @@
 //! | `x-simulate-status` | answer with this error |
 //! | `x-simulate-retry-after` | seconds that an error says to wait; 0 for none |
 //! | `x-simulate-error-code` | the error's code |
+//! | `x-simulate-header` | `NAME: VALUE` in the answer's head instead of its own; without a value, none; repeatable |
 //! | `x-simulate-drop` | close the connection without an answer |
 //! | `x-simulate-hang` | never answer |
 //! | `x-simulate-cut-after` | frames, then a TCP reset; with `x-simulate-cut-by: close` an early close |
@@ -28,6 +30,10 @@
 //!
 //! An answer that does not stream counts as two frames, its halves. The request's own maximum always bounds the output.
 //! Figures that a format cannot tell (Ollama knows no cache) are dropped, also from the counts.
+//!
+//! [`Limits`] are enforced as a provider would: token buckets, requests at the same time, each provider's own headers and
+//! refusals. `GET /_simulate/limits` tells what they let through and refused, `GET /_simulate/timeline` what happened
+//! when; `PUT /_simulate/limits` and `PUT /_simulate/script` put others in place.
 //!
 //! `GET /_simulate/stats`, `GET /_simulate/requests?last=N` (or `?id=ID`) and `POST /_simulate/reset` are about what was
 //! done; every answer carries the id of its entry there as `request-id` or `x-request-id`. `/_simulate/echo` tells a
@@ -49,6 +55,7 @@ mod exchange;
 mod frames;
 mod gemini;
 mod headers;
+mod limit_words;
 mod limits;
 mod media;
 mod models;
@@ -57,15 +64,19 @@ mod remembered;
 mod reply;
 mod responses;
 mod route;
+mod running;
 mod script;
 mod settings;
 mod simulator;
 mod socket;
+mod standing;
 mod stats;
 mod text;
+mod timeline;
 mod vectors;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,11 +86,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub use behaviour::{Behaviour, CutBy, Encoding, Flavour};
+pub use limits::{ClassLimits, Headers, Limits, Reserve};
 pub use script::{Script, ScriptError};
 pub use settings::SimulateSettings;
 
+use running::Running;
 use simulator::Simulator;
 use socket::{ResetFlag, Socket};
 
@@ -108,17 +122,39 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
-    loop {
+    let mut listening = Some(listener);
+    let address = listening
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+    while let Some(listener) = listening.take() {
+        let outage = simulator.running.outage();
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = connections.join_next(), if !connections.is_empty() => continue,
+            _ = connections.join_next(), if !connections.is_empty() => {
+                listening = Some(listener);
+                continue;
+            }
+            () = simulator.running.changed() => {
+                listening = Some(listener);
+                continue;
+            }
+            () = sleep_until(outage.map_or_else(Instant::now, |(from, _)| from)), if outage.is_some() => {
+                drop(listener);
+                connections.shutdown().await;
+                tokio::select! {
+                    back = back_after_outage(&simulator.running, address) => listening = back,
+                    () = &mut shutdown => {}
+                }
+                continue;
+            }
             () = &mut shutdown => break,
         };
+        listening = Some(listener);
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(problem) => {
                 tracing::warn!(%problem, "simulated provider could not accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -135,7 +171,27 @@ pub async fn serve(
             let _ = connection.await;
         });
     }
-    drop(listener);
+    drop(listening);
     // Past the deadline the set is dropped, and with it every connection that is left.
     let _ = tokio::time::timeout(drain, graceful.shutdown()).await;
+}
+
+/// Listens again at the same address once no outage is any more.
+async fn back_after_outage(running: &Running, address: Option<SocketAddr>) -> Option<TcpListener> {
+    let address = address?;
+    while let Some((from, until)) = running.outage() {
+        if Instant::now() < from {
+            break;
+        }
+        sleep_until(until).await;
+    }
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Some(listener),
+            Err(problem) => {
+                tracing::warn!(%problem, "simulated provider could not listen again");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }

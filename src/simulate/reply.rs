@@ -51,15 +51,28 @@ pub(super) struct Reply {
     pub(super) flavour: Flavour,
 }
 
-impl Reply {
-    /// Decides the figures: the behaviour's, else the defaults, within what the request allows.
-    pub(super) fn new(
-        ask: &Ask<'_>,
-        behaviour: &Behaviour,
-        flavour: Flavour,
-        id: String,
-        created: u64,
-    ) -> Self {
+/// The tokens of an answer: the behaviour's, else the defaults, within what the request allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    /// Input in all.
+    pub(super) input: u64,
+    /// Part of it that is read from the cache.
+    pub(super) cached: u64,
+    /// Part of it that is written to the cache.
+    pub(super) write: u64,
+    /// Output of one choice.
+    pub(super) output: u64,
+    /// What it would be without the request's maximum.
+    wanted: u64,
+    /// Part of one choice's output that is reasoning.
+    reasoning: u64,
+    /// How many choices.
+    pub(super) choices: u64,
+}
+
+impl Figures {
+    /// Decides them.
+    pub(super) fn of(ask: &Ask<'_>, behaviour: &Behaviour) -> Self {
         let cached = behaviour.cached_tokens.unwrap_or(0);
         let write = behaviour
             .cache_write_tokens
@@ -80,7 +93,36 @@ impl Reply {
             .unwrap_or(OUTPUT_TOKENS)
             .max(reasoning);
         let output = wanted.min(ask.max_output.unwrap_or(u64::MAX));
-        let reasoning = reasoning.min(output);
+        Self {
+            input,
+            cached,
+            write,
+            output,
+            wanted,
+            reasoning: reasoning.min(output),
+            choices: ask.choices.clamp(1, 128),
+        }
+    }
+}
+
+impl Reply {
+    /// Decides the figures: the behaviour's, else the defaults, within what the request allows.
+    pub(super) fn new(
+        ask: &Ask<'_>,
+        behaviour: &Behaviour,
+        flavour: Flavour,
+        id: String,
+        created: u64,
+    ) -> Self {
+        let Figures {
+            input,
+            cached,
+            write,
+            output,
+            wanted,
+            reasoning,
+            choices,
+        } = Figures::of(ask, behaviour);
         let tool = behaviour
             .tool
             .as_deref()
@@ -92,7 +134,6 @@ impl Reply {
             Some(_) => Finish::Tool,
             None => Finish::Stop,
         };
-        let choices = ask.choices.clamp(1, 128);
         Self {
             id,
             created,

@@ -43,6 +43,14 @@ pub(super) enum Control {
     Reflect,
     /// No such page.
     Unknown,
+    /// `GET timeline`: what happened when.
+    Timeline,
+    /// `GET limits`: counts and levels of the limits.
+    Limits,
+    /// `PUT limits`: other limits.
+    SetLimits,
+    /// `PUT script`: another script.
+    SetScript,
 }
 
 /// Something that a model answers.
@@ -262,6 +270,10 @@ fn control(method: &Method, page: &str) -> Control {
         (&Method::GET, "stats") => Control::Stats,
         (&Method::GET, "requests") => Control::Requests,
         (&Method::POST, "reset") => Control::Reset,
+        (&Method::GET, "timeline") => Control::Timeline,
+        (&Method::GET, "limits") => Control::Limits,
+        (&Method::PUT, "limits") => Control::SetLimits,
+        (&Method::PUT, "script") => Control::SetScript,
         (_, "echo") => Control::Echo,
         (_, "reflect") => Control::Reflect,
         _ => Control::Unknown,

@@ -11,6 +11,14 @@
 //! [[rule]]
 //! match = { from = "10s", until = "40s", every = 2 }                # an outage of half a minute, every second request
 //! answer = { cut_after = 4, latency = "200ms" }
+//!
+//! [[rule]]
+//! match = { share = 0.01 }                                          # by chance, the same in every run with this seed
+//! answer = { status = 500 }
+//!
+//! [[outage]]                                                        # nobody listens: connections are refused
+//! from = "60s"
+//! until = "80s"
 //! ```
 
 use std::ops::Range;
@@ -26,6 +34,8 @@ use super::behaviour::{Behaviour, duration};
 #[derive(Debug, Default)]
 pub struct Script {
     rules: Vec<Rule>,
+    outages: Vec<Range<Duration>>,
+    seed: u64,
 }
 
 #[derive(Debug)]
@@ -50,6 +60,8 @@ struct Conditions {
     nth: Option<u64>,
     /// Only every so-manieth of them.
     every: Option<u64>,
+    /// Only this share of them, from 0 to 1, by chance.
+    share: Option<f64>,
     /// At most this often in all.
     times: Option<u64>,
     /// Not before this time since the start.
@@ -72,13 +84,39 @@ struct RuleText {
 #[serde(deny_unknown_fields)]
 struct ScriptText {
     #[serde(default)]
+    seed: u64,
+    #[serde(default)]
     rule: Vec<RuleText>,
+    #[serde(default)]
+    outage: Vec<Spanned<OutageText>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutageText {
+    #[serde(deserialize_with = "duration")]
+    from: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    until: Option<Duration>,
 }
 
 /// Why a text is no script: says where, with the line, and what.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct ScriptError(String);
+
+impl ScriptError {
+    /// With this text.
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<toml::de::Error> for ScriptError {
+    fn from(problem: toml::de::Error) -> Self {
+        Self(problem.to_string().trim_end().to_owned())
+    }
+}
 
 impl std::str::FromStr for Script {
     type Err = ScriptError;
@@ -88,8 +126,7 @@ impl std::str::FromStr for Script {
     /// # Errors
     /// Not TOML, an unknown key, a wrong type, a value out of range, conditions that can never hold: each with its line.
     fn from_str(text: &str) -> Result<Self, ScriptError> {
-        let script: ScriptText = toml::from_str(text)
-            .map_err(|problem| ScriptError(problem.to_string().trim_end().to_owned()))?;
+        let script: ScriptText = toml::from_str(text)?;
         let mut rules = Vec::with_capacity(script.rule.len());
         for rule in script.rule {
             let when = match rule.when {
@@ -108,7 +145,23 @@ impl std::str::FromStr for Script {
                 applied: AtomicU64::new(0),
             });
         }
-        Ok(Self { rules })
+        let mut outages = Vec::with_capacity(script.outage.len());
+        for outage in script.outage {
+            let place = outage.span();
+            match (outage.get_ref().from, outage.get_ref().until) {
+                (Some(from), Some(until)) if from < until => outages.push(from..until),
+                _ => {
+                    let problem = "an outage needs `from`, and a later `until`";
+                    return Err(at_line(text, &place, problem));
+                }
+            }
+        }
+        outages.sort_by_key(|outage| outage.start);
+        Ok(Self {
+            rules,
+            outages,
+            seed: script.seed,
+        })
     }
 }
 
@@ -124,6 +177,11 @@ impl Conditions {
         }
         if self.every == Some(0) {
             return Err("every = 0 would never hold");
+        }
+        if let Some(share) = self.share
+            && !(share > 0.0 && share <= 1.0)
+        {
+            return Err("share: more than 0 and at most 1 expected");
         }
         if self.times == Some(0) {
             return Err("times = 0 would never hold");
@@ -159,13 +217,17 @@ impl Script {
         model: &str,
         elapsed: Duration,
     ) {
-        for rule in &self.rules {
+        for (index, rule) in self.rules.iter().enumerate() {
             if !rule.when.lasting(path, model, elapsed) {
                 continue;
             }
             let number = rule.met.fetch_add(1, Ordering::Relaxed) + 1;
             if rule.when.nth.is_some_and(|nth| nth != number)
                 || rule.when.every.is_some_and(|every| number % every != 0)
+                || rule
+                    .when
+                    .share
+                    .is_some_and(|share| chance(self.seed, index as u64, number) >= share)
             {
                 continue;
             }
@@ -178,6 +240,14 @@ impl Script {
         }
     }
 
+    /// The outage that is, or comes next, at this time since the start.
+    pub(super) fn outage(&self, elapsed: Duration) -> Option<Range<Duration>> {
+        self.outages
+            .iter()
+            .find(|outage| outage.end > elapsed)
+            .cloned()
+    }
+
     /// Counts from the beginning again.
     pub(super) fn rewind(&self) {
         for rule in &self.rules {
@@ -185,6 +255,17 @@ impl Script {
             rule.applied.store(0, Ordering::Relaxed);
         }
     }
+}
+
+/// A number from 0 to 1 that is the same for the same request of the same rule under the same seed (splitmix64).
+fn chance(seed: u64, rule: u64, number: u64) -> f64 {
+    let mut mixed = seed
+        .wrapping_add(rule.wrapping_mul(0xd1b5_4a32_d192_ed03))
+        .wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    (mixed >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -232,6 +313,37 @@ mod tests {
     }
 
     #[test]
+    fn chance_strikes_its_share_and_the_same_requests_in_every_run_of_a_seed() {
+        let asked = vec![("/x", "m", 0); 4_000];
+        let script = |seed: u64| {
+            format!(
+                "seed = {seed}\n[[rule]]\nmatch = {{ share = 0.1 }}\nanswer = {{ status = 529 }}"
+            )
+        };
+        let struck = statuses(&script(7), &asked);
+        let count = struck.iter().filter(|status| **status == 529).count();
+        assert!((340..460).contains(&count), "{count} of 4000");
+        assert_eq!(struck, statuses(&script(7), &asked));
+        assert_ne!(struck, statuses(&script(8), &asked));
+    }
+
+    #[test]
+    fn the_outage_that_is_or_comes_next_is_told() {
+        let script: Script =
+            "[[outage]]\nfrom = \"5s\"\nuntil = \"6s\"\n[[outage]]\nfrom = \"1s\"\nuntil = \"2s\""
+                .parse()
+                .unwrap();
+        let at = |seconds| {
+            let outage = script.outage(Duration::from_secs(seconds))?;
+            Some((outage.start.as_secs(), outage.end.as_secs()))
+        };
+        assert_eq!(at(0), Some((1, 2)));
+        assert_eq!(at(1), Some((1, 2)));
+        assert_eq!(at(2), Some((5, 6)));
+        assert_eq!(at(6), None);
+    }
+
+    #[test]
     fn later_rules_are_laid_over_earlier_ones() {
         let script: Script = "[[rule]]\nanswer = { output_tokens = 1, latency = \"1s\" }\n[[rule]]\nanswer = { output_tokens = 2 }"
             .parse()
@@ -264,6 +376,16 @@ mod tests {
                 "[[rule]]\n\nmatch = { from = \"2s\", until = \"1s\" }\nanswer = {}",
                 "line 3",
                 "not after",
+            ),
+            (
+                "[[rule]]\nmatch = { share = 1.5 }\nanswer = {}",
+                "line 2",
+                "at most 1",
+            ),
+            (
+                "\n[[outage]]\nfrom = \"2s\"\nuntil = \"2s\"",
+                "line 2",
+                "later `until`",
             ),
             ("[[rule]]\nanswer = { latency = 5 }", "line 2", "string"),
             (

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::behaviour::Behaviour;
+use super::limits::Limits;
 use super::script::Script;
 
 /// Ready values; the command line and tests fill them.
@@ -12,6 +13,8 @@ pub struct SimulateSettings {
     pub defaults: Behaviour,
     /// Rules that change that, by request and time.
     pub script: Script,
+    /// What callers may use, and what happens beyond it.
+    pub limits: Limits,
     /// How many finished requests `GET /_simulate/requests` can tell about; older ones are forgotten.
     pub keep_requests: usize,
     /// How long running answers may go on after the shutdown was asked for.
@@ -23,6 +26,7 @@ impl Default for SimulateSettings {
         Self {
             defaults: Behaviour::default(),
             script: Script::default(),
+            limits: Limits::default(),
             keep_requests: 10_000,
             drain: Duration::from_secs(1),
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -13,12 +13,16 @@ use hyper::body::Incoming;
 use super::answer::{self, Content, Question};
 use super::behaviour::{Behaviour, Flavour};
 use super::body::SimulatedBody;
+use super::control::Controlled;
 use super::errors::Failure;
 use super::exchange::Exchange;
+use super::limits::{Exceeded, Headers, Pools};
 use super::remembered::Remembered;
 use super::route::{self, Recall, Route};
+use super::running::Running;
 use super::settings::SimulateSettings;
 use super::socket::ResetFlag;
+use super::standing::Standing;
 use super::stats::{Outcome, Stats};
 use super::{control, encode, models, reply};
 
@@ -33,10 +37,12 @@ pub(super) struct Dropped;
 /// One simulated provider.
 #[derive(Debug)]
 pub(super) struct Simulator {
-    settings: SimulateSettings,
+    defaults: Behaviour,
+    /// Rules that change them.
+    pub(super) running: Running,
+    pools: Pools,
     stats: Arc<Stats>,
     remembered: Remembered,
-    started: Instant,
     /// Tells the ids of this run from those of others.
     run: u32,
     count: AtomicU64,
@@ -50,9 +56,10 @@ impl Simulator {
             .unwrap_or_default();
         Self {
             stats: Arc::new(Stats::new(settings.keep_requests)),
-            settings,
+            defaults: settings.defaults,
+            running: Running::new(settings.script),
+            pools: Pools::new(settings.limits),
             remembered: Remembered::default(),
-            started: Instant::now(),
             run: since_epoch.as_micros() as u32,
             count: AtomicU64::new(0),
         }
@@ -77,20 +84,13 @@ impl Simulator {
         );
         if let Route::Control(page) = route {
             let body = incoming.collect().await.map_err(|_| Dropped)?.to_bytes();
-            let Self {
-                stats,
-                settings,
-                remembered,
-                ..
-            } = &*self;
-            return Ok(control::answer(
-                page,
-                &head,
-                body,
-                stats,
-                &settings.script,
-                remembered,
-            ));
+            let controlled = Controlled {
+                stats: &self.stats,
+                running: &self.running,
+                pools: &self.pools,
+                remembered: &self.remembered,
+            };
+            return Ok(control::answer(page, &head, body, controlled));
         }
         let mut exchange = self.open(route, head, reset);
         let body = match self.collect(incoming, &mut exchange).await? {
@@ -120,15 +120,38 @@ impl Simulator {
                 return Ok(exchange.fail(route, by_path, StatusCode::BAD_REQUEST, &problem));
             }
         };
+        exchange.overrides = behaviour.headers.clone().unwrap_or_default();
         let flavour = behaviour.flavour.unwrap_or(by_path);
-        self.wait(&behaviour, question.as_ref(), &mut exchange)
-            .await?;
+        if behaviour.drop == Some(true) {
+            exchange.ticket.end(Outcome::Dropped);
+            return Err(Dropped);
+        }
+        // What fails by script uses nothing of the limits.
+        if let (Some(question), None) = (&question, behaviour.status)
+            && let Some(refused) = self.admit(question, &behaviour, flavour, &mut exchange)
+        {
+            if let Some(latency) = refused.latency {
+                tokio::time::sleep(latency).await;
+            }
+            let failure = Failure {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                code: None,
+                message: None,
+                retry_after: refused.wait,
+                exceeded: Some(refused.exceeded),
+                model,
+                request_id: &exchange.request_id.clone(),
+            };
+            return Ok(exchange.refuse(route, flavour, &failure));
+        }
+        wait(&behaviour, question.as_ref()).await;
         if let Some(status) = behaviour.status {
             let failure = Failure {
                 status,
                 code: behaviour.error_code.as_deref(),
                 message: None,
                 retry_after: behaviour.retry_after,
+                exceeded: None,
                 model,
                 request_id: &exchange.request_id.clone(),
             };
@@ -150,8 +173,9 @@ impl Simulator {
             request_id,
             now: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs(),
+                .unwrap_or_default(),
+            overrides: Vec::new(),
+            standing: Some(Standing::GENEROUS),
             // Over HTTP/2 the connection carries others' streams as well.
             reset: (head.version != Version::HTTP_2).then_some(reset),
             head,
@@ -195,37 +219,55 @@ impl Simulator {
 
     /// How the answer is to behave.
     fn steer(&self, head: &Parts, model: &str) -> Result<Behaviour, String> {
-        let mut behaviour = self.settings.defaults.clone();
-        self.settings.script.apply(
-            &mut behaviour,
-            head.uri.path(),
-            model,
-            self.started.elapsed(),
-        );
+        let mut behaviour = self.defaults.clone();
+        self.running.apply(&mut behaviour, head.uri.path(), model);
         behaviour.overlay_headers(&head.headers)?;
         Ok(behaviour)
     }
 
-    /// Everything that may come before the head. Dropped here, the client has left.
-    async fn wait(
+    /// Asks the limits. `None`: the request may go on, and holds its place.
+    fn admit(
         &self,
+        question: &Question<'_>,
         behaviour: &Behaviour,
-        question: Option<&Question<'_>>,
+        flavour: Flavour,
         exchange: &mut Exchange,
-    ) -> Result<(), Dropped> {
-        if behaviour.drop == Some(true) {
-            exchange.ticket.end(Outcome::Dropped);
-            return Err(Dropped);
+    ) -> Option<Refusal> {
+        let Some(place) = self.pools.of(&exchange.head, &question.ask.model) else {
+            exchange.ticket.admitted(None);
+            return None;
+        };
+        let Some(need) = question.need(behaviour, flavour, &place.rules) else {
+            exchange.ticket.admitted(None);
+            return None;
+        };
+        let (headers, told_wait, latency) = (
+            place.rules.headers,
+            place.rules.retry_after,
+            place.rules.refusal_latency,
+        );
+        let tells = headers != Some(Headers::None);
+        let (admitted, standing) = place.admit(need);
+        exchange.standing = tells.then_some(standing);
+        match admitted {
+            Ok(permit) => {
+                exchange.ticket.admitted(Some(permit));
+                None
+            }
+            Err(exceeded) => {
+                let wait = match headers {
+                    Some(Headers::None) => None,
+                    Some(Headers::Lie) => Some(Duration::from_millis(1)),
+                    Some(Headers::Own) | None => told_wait.or(exceeded.wait),
+                };
+                Some(Refusal {
+                    exceeded,
+                    // Zero says that no wait is told; left open, a second would be.
+                    wait: Some(wait.unwrap_or_default()),
+                    latency,
+                })
+            }
         }
-        // A receipt comes at once: its latency is that of the work.
-        let latency = behaviour.latency.filter(|latency| !latency.is_zero());
-        if let (Some(latency), false) = (latency, question.is_some_and(Question::is_background)) {
-            tokio::time::sleep(latency).await;
-        }
-        if behaviour.hang == Some(true) {
-            std::future::pending::<()>().await;
-        }
-        Ok(())
     }
 
     fn answer(
@@ -242,7 +284,7 @@ impl Simulator {
                 behaviour,
                 flavour,
                 exchange.id.clone(),
-                exchange.now,
+                exchange.now.as_secs(),
                 &self.remembered,
                 seen,
             ),
@@ -314,6 +356,33 @@ impl Simulator {
                 )
             }),
         }
+    }
+}
+
+/// A refusal by the limits.
+struct Refusal {
+    exceeded: Exceeded,
+    /// The wait that it tells.
+    wait: Option<Duration>,
+    /// Time to its head.
+    latency: Option<Duration>,
+}
+
+/// Everything that may come before the head. Dropped here, the client has left.
+async fn wait(behaviour: &Behaviour, question: Option<&Question<'_>>) {
+    // A receipt comes at once: its latency is that of the work.
+    if !question.is_some_and(Question::is_background) {
+        let writing = match question {
+            Some(question) if behaviour.status.is_none() => question.writing(behaviour),
+            _ => Duration::ZERO,
+        };
+        let latency = behaviour.latency.unwrap_or_default() + writing;
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+    if behaviour.hang == Some(true) {
+        std::future::pending::<()>().await;
     }
 }
 

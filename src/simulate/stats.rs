@@ -11,6 +11,8 @@ use http::Method;
 use http::request::Parts;
 use serde_json::{Value, json};
 
+use super::limits::Permit;
+use super::timeline::{Moment, Timeline};
 use crate::llm::usage::Usage;
 use crate::llm::wire::Endpoint;
 use crate::units::Cost;
@@ -120,6 +122,7 @@ struct Inner {
     finished: VecDeque<Box<Finished>>,
     /// Forgotten ones, for reuse.
     spare: VecDeque<Box<Finished>>,
+    timeline: Timeline,
 }
 
 impl Inner {
@@ -130,6 +133,7 @@ impl Inner {
             endpoints: BTreeMap::new(),
             finished: VecDeque::new(),
             spare: VecDeque::new(),
+            timeline: Timeline::new(),
         }
     }
 }
@@ -159,6 +163,7 @@ impl Stats {
     pub(super) fn open(self: &Arc<Self>, id: &str, endpoint: Endpoint, head: &Parts) -> Ticket {
         let path = head.uri.path();
         let mut inner = self.lock();
+        inner.timeline.note(Moment::Arrived);
         inner
             .endpoints
             .entry(endpoint.as_str())
@@ -194,6 +199,7 @@ impl Stats {
             stats: Arc::clone(self),
             started: Instant::now(),
             request: Some(request),
+            permit: None,
             seen: Seen {
                 model,
                 ..Seen::default()
@@ -207,11 +213,17 @@ impl Stats {
         let totals = inner.endpoints.entry(request.endpoint).or_default();
         totals.in_flight = totals.in_flight.saturating_sub(1);
         totals.ended[outcome as usize] += 1;
+        let status = request.seen.status;
         if let (Outcome::Complete, Some(usage)) = (outcome, &request.seen.usage) {
             totals.used.add(usage);
             if request.seen.usage_sent {
                 totals.reported.add(usage);
             }
+        }
+        match (outcome, status) {
+            (Outcome::Complete, _) => inner.timeline.note(Moment::Completed),
+            (_, 429) => inner.timeline.note(Moment::Refused),
+            _ => inner.timeline.note(Moment::Failed),
         }
         inner.finished.push_back(request);
         if inner.finished.len() > self.keep
@@ -257,6 +269,11 @@ impl Stats {
         summary["paths"] = json!(inner.by_path);
         summary["endpoints"] = Value::Object(endpoints);
         summary
+    }
+
+    /// What happened when, as `GET /_simulate/timeline` shows it.
+    pub(super) fn timeline(&self) -> Value {
+        self.lock().timeline.to_json()
     }
 
     /// The last `last` requests that ended, oldest first; only the one of that id if one is given.
@@ -330,13 +347,29 @@ pub(super) struct Ticket {
     stats: Arc<Stats>,
     started: Instant,
     request: Option<Box<Finished>>,
+    /// Its place within the limits.
+    permit: Option<Permit>,
     /// What has been learned so far.
     pub(super) seen: Seen,
 }
 
 impl Ticket {
+    /// The request was let through, and holds its place until it ends.
+    pub(super) fn admitted(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
+        self.stats.lock().timeline.note(Moment::Accepted);
+    }
+
     /// The request has ended in this way. Later calls change nothing.
     pub(super) fn end(&mut self, outcome: Outcome) {
+        // The place is free before the client can know of the end.
+        if let Some(permit) = self.permit.take() {
+            let written = match (outcome, &self.seen.usage) {
+                (Outcome::Complete, Some(usage)) => usage.output,
+                _ => self.seen.tokens_sent,
+            };
+            permit.settle(written);
+        }
         if let Some(mut request) = self.request.take() {
             request.elapsed_ms = self.started.elapsed().as_millis() as u64;
             request.seen = std::mem::take(&mut self.seen);
