@@ -92,9 +92,9 @@ pub struct LaneFigures<'a> {
     /// Most of them at a time.
     pub concurrency: Option<u32>,
     /// Who waits, by priority.
-    pub waiting: &'a BTreeMap<&'static str, usize>,
+    pub waiting: &'a BTreeMap<String, usize>,
     /// Why it rests.
-    pub pauses: Vec<&'static str>,
+    pub pauses: Vec<&'a str>,
     /// Its breaker is not closed.
     pub breaker_open: bool,
 }

@@ -49,10 +49,10 @@ impl Party {
     ) -> anyhow::Result<Self> {
         let provider = scenario.wire.provider();
         let mut config = format!(
-            "[throttle]\nmode = \"off\"\n[providers.{provider}]\nbase_url = \"{upstream}\"\n"
+            "[throttle]\nmode = \"off\"\n[providers.{provider}]\nbase_url = \"{upstream}\"\nlocal = false\n"
         );
         if !scenario.configured.is_empty() {
-            config += &format!("[providers.{provider}.limits]\n");
+            config += &format!("[[limits]]\nprovider = \"{provider}\"\n");
             for (limit, amount) in scenario.configured {
                 config += &format!("{limit} = {amount}\n");
             }

@@ -24,6 +24,9 @@ const WORKERS: usize = 2;
 /// How long the ledger may take to bring everything into its store at the end.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often what is learned of the providers' limits is kept.
+const KEEP_LEARNED_EVERY: Duration = Duration::from_secs(60);
+
 /// How far ahead of the system's clock ours may be: longer than any budget's window. Beyond that it is the ledger's times
 /// that are wrong, not the system's.
 const MOST_AHEAD_MS: u64 = 35 * 86_400_000;
@@ -61,14 +64,20 @@ pub async fn serve_until(
     stop: impl Future<Output = ()>,
     hurry: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
+    let keeping = tokio::spawn(keep_learned(Arc::clone(&gate)));
     let cut = server::run(listener, tls, Arc::clone(&gate), stop, hurry).await;
+    keeping.abort();
     if cut > 0 {
         tracing::warn!(
             running = cut,
             "still open after server.drain_timeout; their requests are booked as far as they got"
         );
     }
-    let closed = tokio::task::spawn_blocking(move || gate.ledger.shutdown(LEDGER_PATIENCE)).await;
+    let closed = tokio::task::spawn_blocking(move || {
+        gate.keep_learned();
+        gate.ledger.shutdown(LEDGER_PATIENCE)
+    })
+    .await;
     match closed {
         Ok(true) => Ok(()),
         Ok(false) => {
@@ -78,6 +87,20 @@ pub async fn serve_until(
             Ok(())
         }
         Err(error) => Err(Failure::new("the ledger could not be closed").because(error)),
+    }
+}
+
+/// Keeps what is learned of the providers' limits from time to time, so that a hard end costs little of it.
+async fn keep_learned(gate: Arc<Gate>) {
+    loop {
+        tokio::time::sleep(KEEP_LEARNED_EVERY).await;
+        let gate = Arc::clone(&gate);
+        if tokio::task::spawn_blocking(move || gate.keep_learned())
+            .await
+            .is_err()
+        {
+            return;
+        }
     }
 }
 

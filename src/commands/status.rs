@@ -9,7 +9,7 @@ use super::format::{self, printable};
 use super::source::{self, Source};
 use crate::config::settings::Settings;
 use crate::llm::catalogue::Catalogue;
-use crate::proxy::standing::{BudgetNow, ThrottleNow};
+use crate::proxy::standing::{BudgetNow, LaneNow, ThrottleNow};
 use crate::proxy::throttle_of_ledger;
 use crate::store::WallClock;
 
@@ -136,7 +136,63 @@ fn table(now: &ThrottleNow, all: bool) -> String {
     if now.waiting > 0 {
         let _ = writeln!(text, "waiting in line: {}", now.waiting);
     }
+    if !now.lanes.is_empty() {
+        text.push('\n');
+        text.push_str(&lanes(&now.lanes));
+    }
     text
+}
+
+/// The lines to the providers: what is in flight and at most may be, who waits, what rests and why.
+fn lanes(lanes: &[LaneNow]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "provider",
+        "models",
+        "key",
+        "in flight",
+        "waiting",
+        "rates",
+        "breaker",
+        "rests",
+    ]);
+    let listed = |parts: Vec<String>| match parts.is_empty() {
+        true => "-".to_owned(),
+        false => parts.join(", "),
+    };
+    for lane in lanes {
+        let in_flight = match lane.concurrency {
+            Some(most) => format!("{} of {most}", lane.in_flight),
+            None => lane.in_flight.to_string(),
+        };
+        let waiting = lane.waiting.iter().filter(|(_, count)| **count > 0);
+        let rates = lane.rates.iter();
+        let pauses = lane.pauses.iter();
+        table.add_row([
+            printable(&lane.provider),
+            printable(&lane.class),
+            printable(lane.credential.as_deref().unwrap_or("-")),
+            in_flight,
+            listed(
+                waiting
+                    .map(|(priority, count)| format!("{count} {priority}"))
+                    .collect(),
+            ),
+            listed(
+                rates
+                    .map(|rate| format!("{} {} ({})", rate.limit, rate.of, rate.source))
+                    .collect(),
+            ),
+            lane.breaker.clone(),
+            listed(
+                pauses
+                    .map(|(why, ms)| format!("{why} for {}", eases(*ms)))
+                    .collect(),
+            ),
+        ]);
+    }
+    format::lines(&table)
 }
 
 /// A time to come in its two largest units.
@@ -181,6 +237,7 @@ mod tests {
             thresholds: [("soft".to_owned(), 0.8)].into(),
             waiting: 2,
             live_scopes: budgets.len(),
+            lanes: Vec::new(),
             budgets,
             left_out: 0,
         }

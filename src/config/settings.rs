@@ -141,6 +141,8 @@ pub struct ProviderSettings {
     pub region: Option<String>,
     /// tollgate's own key for this provider, shown in place of the client's in mode `keys`.
     pub api_key: Option<Secret>,
+    /// Whether its only limit is its hardware; `None` for: if it is on this machine.
+    pub local: Option<bool>,
     /// HTTP/2 upstream instead of HTTP/1.1.
     pub http2: bool,
     /// Ask for usage in OpenAI chat and completion streams when the client does not.
@@ -277,8 +279,12 @@ pub struct TeamSettings {
 }
 
 impl ProviderSettings {
-    /// Whether it is on this machine.
+    /// Whether its only limit is its hardware.
     pub fn is_local(&self) -> bool {
+        self.local.unwrap_or_else(|| self.is_on_this_machine())
+    }
+
+    fn is_on_this_machine(&self) -> bool {
         let host = self.base_url.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost"

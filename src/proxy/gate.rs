@@ -113,9 +113,10 @@ impl Gate {
         let keys = keyring(&settings)?;
         let tasks_by_words = TaskDetector::new(&settings.classify.tasks)?;
         let throttle = Throttle::new(&settings, &catalogue);
+        let lanes = Lanes::new(Clock::system(), &settings.ledger.dir);
         Ok(Self {
             throttle,
-            lanes: Lanes::new(Clock::system()),
+            lanes,
             settings,
             catalogue,
             ledger,

@@ -4,11 +4,14 @@
 //! for as long as its answer runs, and gives it back whatever way it ends. While somebody waits, one task per lane wakes it
 //! when time alone opens it; every end and every answer opens it at once.
 
-use std::collections::HashMap;
+mod kept;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
@@ -18,7 +21,8 @@ use crate::llm::rate_limits::RateNews;
 use crate::metrics::LaneFigures;
 use crate::policy::breaker::{Breaker, BreakerStanding, Pass};
 use crate::policy::lane::{
-    Lane, LaneRules, LaneStanding, Need, PauseReason, Refused, Slot, Ticket, Used, Verdict, Who,
+    Lane, LaneRules, LaneStanding, Learned, Need, PauseReason, Refused, Slot, Ticket, Used,
+    Verdict, Who,
 };
 use crate::policy::limits;
 use crate::policy::retry::{Class, Judgement, Sign, lane_pause};
@@ -37,6 +41,8 @@ const SHORTEST_REST: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Mutex<HashMap<LaneKey, Arc<LaneCell>>>,
+    /// What an earlier process has learned of lanes that do not run yet, or this one of lanes that were forgotten.
+    learned: Mutex<HashMap<LaneKey, Learned>>,
     clock: Clock,
 }
 
@@ -92,11 +98,35 @@ pub(super) struct Turn {
 
 impl Lanes {
     /// No lanes yet. `clock` measures intervals, and reads the moments that providers name.
-    pub(super) fn new(clock: Clock) -> Self {
+    /// `dir` is where an earlier process has kept what it learned.
+    pub(super) fn new(clock: Clock, dir: &Path) -> Self {
         Self {
             lanes: Mutex::default(),
+            learned: Mutex::new(kept::read(dir)),
             clock,
         }
+    }
+
+    /// Keeps what has been learned for the next process.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    fn keep(&self, dir: &Path) -> std::io::Result<()> {
+        let mut all = self
+            .learned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        {
+            let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, cell) in lanes.iter() {
+                all.insert(key.clone(), cell.lock().lane.learned());
+            }
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        kept::write(dir, all.into_iter().collect())
     }
 
     /// Now, as the lanes see it, in Unix milliseconds.
@@ -118,7 +148,10 @@ impl Lanes {
             key: key.clone(),
             clock: self.clock.clone(),
             state: Mutex::new(State {
-                lane: Lane::new(rules(), now_ms),
+                lane: match self.recalled(&key) {
+                    Some(learned) => Lane::with_learned(rules(), &learned, now_ms),
+                    None => Lane::new(rules(), now_ms),
+                },
                 breaker: Breaker::new(now_ms),
                 refusals: 0,
                 watched: false,
@@ -127,6 +160,11 @@ impl Lanes {
         });
         lanes.insert(key, Arc::clone(&cell));
         cell
+    }
+
+    fn recalled(&self, key: &LaneKey) -> Option<Learned> {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.remove(key)
     }
 
     /// How all lanes stand, by provider and class.
@@ -376,6 +414,14 @@ impl Drop for Turn {
 }
 
 impl Gate {
+    /// Keeps what has been learned of the providers' limits for the next process. A failure costs it no more than learning
+    /// anew.
+    pub fn keep_learned(&self) {
+        if let Err(error) = self.lanes.keep(&self.settings.ledger.dir) {
+            tracing::warn!(%error, "what was learned of the providers' limits cannot be kept");
+        }
+    }
+
     /// How every lane to a provider stands.
     pub fn lanes_now(&self) -> Vec<LaneNow> {
         self.lanes.standings()
@@ -402,7 +448,7 @@ impl Gate {
             in_flight: lane.in_flight,
             concurrency: lane.concurrency,
             waiting: &lane.waiting,
-            pauses: lane.pauses.keys().copied().collect(),
+            pauses: lane.pauses.keys().map(String::as_str).collect(),
             breaker_open: lane.breaker != "closed",
         });
         self.metrics.observe_lanes(figures);
@@ -410,7 +456,7 @@ impl Gate {
 }
 
 /// How one lane stands now, for people and programs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneNow {
     /// The provider's name.
     pub provider: String,
@@ -423,28 +469,28 @@ pub struct LaneNow {
     /// Most requests in flight at a time now; null for no limit.
     pub concurrency: Option<u32>,
     /// Who waits, by priority.
-    pub waiting: std::collections::BTreeMap<&'static str, usize>,
+    pub waiting: BTreeMap<String, usize>,
     /// The rates that are limited.
     pub rates: Vec<RateNow>,
     /// The breaker: closed, open or half_open.
-    pub breaker: &'static str,
+    pub breaker: String,
     /// Why the lane rests, and for how many milliseconds more.
-    pub pauses: std::collections::BTreeMap<&'static str, u64>,
+    pub pauses: BTreeMap<String, u64>,
     /// Whether it goes on slowly after a pause.
     pub recovering: bool,
 }
 
 /// One limited rate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateNow {
     /// What is limited.
-    pub of: &'static str,
+    pub of: String,
     /// The limit that holds now, per window.
     pub limit: u64,
     /// The window in milliseconds.
     pub window_ms: u64,
     /// Where the limit comes from.
-    pub source: &'static str,
+    pub source: String,
     /// What the provider is believed to have left.
     pub left: Option<i64>,
 }
@@ -461,22 +507,22 @@ impl LaneNow {
             in_flight: standing.in_flight,
             concurrency: standing.concurrency,
             waiting: waiting
-                .map(|(priority, count)| (priority.as_str(), count))
+                .map(|(priority, count)| (priority.as_str().to_owned(), count))
                 .collect(),
             rates: standing
                 .buckets
                 .iter()
                 .map(|bucket| RateNow {
-                    of: bucket.kind.as_str(),
+                    of: bucket.kind.as_str().to_owned(),
                     limit: bucket.limit,
                     window_ms: bucket.window_ms,
-                    source: bucket.source.as_str(),
+                    source: bucket.source.as_str().to_owned(),
                     left: bucket.left,
                 })
                 .collect(),
-            breaker: breaker.as_str(),
+            breaker: breaker.as_str().to_owned(),
             pauses: pauses
-                .map(|(why, until)| (why.as_str(), until.saturating_sub(now_ms)))
+                .map(|(why, until)| (why.as_str().to_owned(), until.saturating_sub(now_ms)))
                 .collect(),
             recovering: standing.recovering,
         }

@@ -120,6 +120,7 @@ mod tests {
 
     fn provider(dialect: Dialect, api_key: Option<&str>) -> ProviderSettings {
         ProviderSettings {
+            local: None,
             name: "p".to_owned(),
             base_url: http::Uri::from_static("https://p.example"),
             dialect,

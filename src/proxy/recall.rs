@@ -148,6 +148,7 @@ pub fn throttle_of_ledger(
             thresholds: &settings.throttle.thresholds,
             waiting: 0,
             live_scopes: budgets.live(),
+            lanes: Vec::new(),
         };
         let standings = budgets.standings(now_ms, &Filter::All);
         standing::throttle_now(&standings, &about)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::lanes::{LaneNow, RateNow};
 use crate::config::settings::ThrottleMode;
 use crate::policy::budget::{Budget, Limit, ScopeKey, ScopeKind};
 use crate::policy::budgets::Standing;
@@ -27,6 +28,9 @@ pub struct ThrottleNow {
     pub waiting: usize,
     /// Sessions, keys, teams, providers and models whose budgets are in memory.
     pub live_scopes: usize,
+    /// How the lines to the providers stand.
+    #[serde(default)]
+    pub lanes: Vec<LaneNow>,
     /// Every budget of every one of them, by kind and name.
     pub budgets: Vec<BudgetNow>,
     /// How many more there are than `budgets` tells: the emptiest are left out.
@@ -119,13 +123,14 @@ pub struct ScopeNow {
 }
 
 /// What there is to tell besides the budgets themselves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct About<'a> {
     pub(super) mode: ThrottleMode,
     pub(super) at_unix_ms: u64,
     pub(super) thresholds: &'a Thresholds,
     pub(super) waiting: usize,
     pub(super) live_scopes: usize,
+    pub(super) lanes: Vec<LaneNow>,
 }
 
 /// Everything that is told of budgets.
@@ -144,6 +149,7 @@ pub(super) fn throttle_now(standings: &[Standing], about: &About<'_>) -> Throttl
         thresholds,
         waiting: about.waiting,
         live_scopes: about.live_scopes,
+        lanes: about.lanes.clone(),
         left_out: standings.len() - shown.len(),
         budgets: shown.into_iter().map(BudgetNow::of).collect(),
     }

@@ -338,6 +338,7 @@ impl Gate {
             thresholds: &self.settings.throttle.thresholds,
             waiting: self.throttle.line.len(),
             live_scopes: self.throttle.live().0,
+            lanes: self.lanes_now(),
         };
         standing::throttle_now(&standings, &about)
     }

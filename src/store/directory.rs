@@ -183,6 +183,8 @@ fn refuse_strangers(dir: &Path) -> Result<(), OpenError> {
             // By default the clients' keys are kept here too.
             "keys.json",
             "keys.json.lock",
+            // What was learned of the providers' limits.
+            "limits.cbor",
             // There when the directory is a file system of its own.
             "lost+found",
         ]
@@ -308,7 +310,12 @@ mod tests {
     #[test]
     fn the_clients_keys_may_be_kept_beside_a_ledger() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for name in ["keys.json", "keys.json.lock", "keys.json.new"] {
+        for name in [
+            "keys.json",
+            "keys.json.lock",
+            "keys.json.new",
+            "limits.cbor",
+        ] {
             fs::write(folder.path().join(name), "").expect("writable");
         }
         assert!(Home::open(folder.path()).is_ok());

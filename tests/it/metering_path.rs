@@ -95,7 +95,8 @@ async fn every_recorded_answer_passes_unchanged_and_is_booked_as_its_index_says(
             &upstream,
             request(
                 &format!("{method} {mount}{path}{query}"),
-                &[("content-type", "application/json")],
+                // A key of its own, because a refusal rests the whole line of a key.
+                &[("content-type", "application/json"), ("x-api-key", file)],
                 &sent,
             ),
             answer(&format!("{status} Sample"), &headers, &body),

@@ -551,6 +551,8 @@ async fn a_proxy_that_refuses_the_tunnel_is_a_502() {
         .args([
             "--set",
             "providers.anthropic.base_url=https://provider.test",
+            "--set",
+            "send.max_retries=0",
         ])
         .env("HTTPS_PROXY", format!("http://{}", refusing.address));
     let proxy = Proxy::start(command).await;

@@ -95,7 +95,9 @@ export class Rig {
     const ledger = path.join(rig.folder, 'ledger');
     const file = path.join(rig.folder, 'tollgate.toml');
     await writeFile(file, config);
-    const serve = ['serve', '--config', file, '--listen', '127.0.0.1:0', '--ledger-dir', ledger, ...upstreams];
+    // What the provider answers is what the SDK gets, unless a test is about retries.
+    const once = ['--set', 'send.max_retries=0'];
+    const serve = ['serve', '--config', file, '--listen', '127.0.0.1:0', '--ledger-dir', ledger, ...upstreams, ...once];
     rig.proxy = await start(serve, logs[1]).catch(async (error) => {
       await rig.simulator.stop();
       throw error;

@@ -132,6 +132,8 @@ class Proxy(Program):
         file = folder / "tollgate.toml"
         file.write_text(config)
         command = [binary(), "serve", "--config", file, "--listen", "127.0.0.1:0", "--ledger-dir", self.ledger, *upstreams]
+        # What the provider answers is what the SDK gets, unless a test is about retries.
+        command += ["--set", "send.max_retries=0"]
         super().__init__(command, folder / "tollgate.log")
 
     def record(self, request_id: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ pub(super) fn providers(lookup: &mut Lookup<'_>) -> Vec<ProviderSettings> {
             catalogue: lookup.ask_or(&key("catalogue"), name.clone(), name.as_str()),
             region: lookup.ask_optional(&key("region")),
             api_key: None,
+            local: lookup.ask_optional(&key("local")),
             http2: lookup.ask_or(&key("http2"), false, false),
             ask_stream_usage: lookup.ask_or(&key("ask_stream_usage"), true, true),
         };
