@@ -66,6 +66,8 @@ fn only(now: ThrottleNow, session: Option<&str>) -> ThrottleNow {
     };
     ThrottleNow {
         budgets: now.budgets.into_iter().filter(concerns).collect(),
+        // The lines to the providers are everybody's.
+        lanes: Vec::new(),
         ..now
     }
 }
