@@ -1,7 +1,5 @@
 //! The provider's side of the path: lanes, retries and the breaker, between a client and a provider that the test plays.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tollgate::store::record::Outcome;
