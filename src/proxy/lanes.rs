@@ -70,8 +70,10 @@ pub(super) struct LaneCell {
 struct State {
     lane: Lane<oneshot::Sender<Turn>>,
     breaker: Breaker,
-    /// Refusals for the limits in a row.
+    /// Rounds of refusals for the limits in a row: those of requests that were in flight together are one.
     refusals: u32,
+    /// When the last round began, in Unix milliseconds.
+    refused_at_ms: u64,
     /// Whether the task that wakes the lane runs.
     watched: bool,
 }
@@ -154,6 +156,7 @@ impl Lanes {
                 },
                 breaker: Breaker::new(now_ms),
                 refusals: 0,
+                refused_at_ms: 0,
                 watched: false,
             }),
             wake: Notify::new(),
@@ -372,7 +375,11 @@ impl Turn {
             .filter(|judgement| matches!(judgement.class, Class::Transient { pauses_lane: true }));
         match pauses {
             Some(judgement) => {
-                state.refusals = state.refusals.saturating_add(1);
+                let started_ms = self.slot.as_ref().map_or(now_ms, Slot::started_ms);
+                if started_ms >= state.refused_at_ms {
+                    state.refusals = state.refusals.saturating_add(1);
+                    state.refused_at_ms = now_ms;
+                }
                 let pause = lane_pause(judgement.asked, state.refusals, chance);
                 let until = now_ms.saturating_add(millis(pause));
                 state.lane.pause(until, PauseReason::RateLimited);

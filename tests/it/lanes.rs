@@ -182,3 +182,29 @@ async fn after_five_failures_the_breaker_opens_and_single_requests_try_the_provi
     assert_eq!(head.status(), 200);
     assert!(tollgate.record(&head).await.queued_us > 100_000);
 }
+
+#[tokio::test]
+async fn a_crowd_that_is_refused_together_rests_the_line_as_one_refusal_would() {
+    const CROWD: usize = 30;
+    let upstream = Upstream::start().await;
+    let tollgate = Tollgate::before(upstream.address).await;
+    let mut clients = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..CROWD {
+        let mut client = tollgate.connect().await;
+        client.send(request(PATH, &[], BODY)).await;
+        held.push(upstream.request().await.0);
+        clients.push(client);
+    }
+    for mut provider in held {
+        provider
+            .send(refused("429 Too Many Requests", &[], "rate_limit_error"))
+            .await;
+    }
+    for mut client in clients {
+        assert_eq!(client.message().await.0.status(), 429);
+    }
+    let lane = tollgate.get("/api/v1/providers").await.json()["lanes"][0].clone();
+    let rests = lane["pauses"]["rate_limited"].as_u64().expect("it rests");
+    assert!(rests <= 4_000, "as after one refusal: {lane}");
+}
