@@ -84,7 +84,12 @@ pub(super) async fn send(
         let mut turn = match &asked.lane {
             Some(lane) => {
                 let began = Instant::now();
-                let turn = lane.turn(asked.who(), asked.need, deadline_ms).await;
+                let turn = tokio::select! {
+                    biased;
+                    turn = lane.turn(asked.who(), asked.need, deadline_ms) => turn,
+                    // The process is ending: whoever waits is told at once.
+                    () = gate.draining() => Err(NoTurn::TooLate { wait: None }),
+                };
                 let waited = began.elapsed();
                 if waited >= WAIT_WORTH_TELLING {
                     account.has_waited(waited);
