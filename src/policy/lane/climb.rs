@@ -1,7 +1,8 @@
 //! How fast a lane may go where nobody says it: a rate that rises while all goes well and falls when the provider refuses.
 //!
-//! A rate rises only while requests wait for it, in steps of ten seconds: by a twelfth as long as no refusal is known,
-//! then by a fiftieth towards the rate that was refused, and beyond that only after ever longer patience: a limit that was
+//! A rate rises only while requests wait for it. As long as the provider has never refused anything, where it started is
+//! only a guess: it rises by half every second, so that nobody crawls for long at a provider that tells nothing. After the
+//! first refusal it rises in steps of ten seconds: by a twelfth while no refused rate is known, then by a fiftieth towards the rate that was refused, and beyond that only after ever longer patience: a limit that was
 //! found is probed again after about a hundred requests, then two hundred, and so on. So refusals become ever rarer.
 //!
 //! Where a limit is known, by the config or from the provider, it is the most; refusals below it mean that somebody else uses
@@ -16,6 +17,9 @@ use super::history::History;
 
 /// Time between two steps up.
 const STEP_MS: u64 = 10_000;
+
+/// The same while nothing was ever refused.
+const FIRST_STEP_MS: u64 = 1_000;
 
 /// Requests that must pass before a rate that was refused is tried again, at first and at most.
 const PATIENCE: (u32, u32) = (100, 3_200);
@@ -116,7 +120,12 @@ impl Climb {
         {
             self.value = Some(value.max(amount.saturating_mul(MILLI)));
         }
-        if now_ms.saturating_sub(self.step_began_ms) >= STEP_MS {
+        let step_ms = if self.is_a_guess() {
+            FIRST_STEP_MS
+        } else {
+            STEP_MS
+        };
+        if now_ms.saturating_sub(self.step_began_ms) >= step_ms {
             self.step_began_ms = now_ms;
             if std::mem::take(&mut self.wanted) {
                 self.step(now_ms);
@@ -130,9 +139,15 @@ impl Climb {
         self.passed = self.passed.saturating_add(difference);
     }
 
+    /// Nothing is known of the rate: neither a limit nor a refusal.
+    fn is_a_guess(&self) -> bool {
+        self.top.is_none() && self.ceiling.is_none() && self.refused_at_ms.is_none()
+    }
+
     fn step(&mut self, now_ms: u64) {
         let Some(value) = self.value else { return };
         let higher = match self.ceiling {
+            None if self.is_a_guess() => value.saturating_add((value / 2).max(1)),
             None => value.saturating_add((value / 12).max(1)),
             Some(ceiling) => {
                 let higher = value.saturating_add((ceiling / 50).max(1));
@@ -232,7 +247,20 @@ mod tests {
         }
         assert_eq!(climb.value, Some(120_000));
         run(&mut climb, 100, 105);
-        assert_eq!(climb.value, Some(130_000));
+        // By half in each of five seconds.
+        assert_eq!(climb.value, Some(911_250));
+    }
+
+    #[test]
+    fn after_a_refusal_a_rate_rises_slowly() {
+        let mut climb = climbing(120);
+        for second in 0..30 {
+            climb.passed(1, second * 1_000);
+        }
+        climb.refused(30, 31, 30_000);
+        let refused = climb.value.expect("there is a rate");
+        run(&mut climb, 31, 39);
+        assert_eq!(climb.value, Some(refused), "not within ten seconds");
     }
 
     #[test]
