@@ -141,8 +141,7 @@ async fn two_hundred_in_parallel_spend_at_most_a_hard_budget_for_fifty_whoever_h
                     assert_eq!(standing["reserved"], 0, "{what}");
                 }
             }
-            // How many depends on how many are under way together, each with its worst case reserved.
-            assert!(passed >= 5, "{what}: only {passed} passed");
+            assert!(passed >= 20, "{what}: only {passed} passed");
             assert!(standing["fill"].as_f64().unwrap() <= 1.0, "{standing}");
         }
     }
