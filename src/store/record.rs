@@ -120,16 +120,19 @@ pub struct Flags {
     pub priority_capped: bool,
     /// It would have been refused, or would have waited, if shadow mode were not on.
     pub shadow: bool,
+    /// Another model would have served it if routing did more than record.
+    pub route_shadow: bool,
 }
 
 impl Flags {
     /// Each flag: its bit on disk, its name in reports, and whether it is raised.
-    const fn all(self) -> [(u32, &'static str, bool); 4] {
+    const fn all(self) -> [(u32, &'static str, bool); 5] {
         [
             (1, "price_unknown", self.price_unknown),
             (2, "price_assumed", self.price_assumed),
             (4, "priority_capped", self.priority_capped),
             (8, "shadow", self.shadow),
+            (16, "route_shadow", self.route_shadow),
         ]
     }
 
@@ -169,6 +172,7 @@ impl<'b, C> Decode<'b, C> for Flags {
             price_assumed: bits & 2 != 0,
             priority_capped: bits & 4 != 0,
             shadow: bits & 8 != 0,
+            route_shadow: bits & 16 != 0,
         })
     }
 }
@@ -303,6 +307,20 @@ pub struct Record {
     #[n(36)]
     #[cbor(default, skip_if = "Flags::are_down")]
     pub flags: Flags,
+    /// The provider that was asked, where another one served: by a route or as a fallback.
+    #[n(37)]
+    pub requested_provider: Option<String>,
+    /// Why another model served, or would have served in shadow mode: the rule, the ladder, the budget.
+    #[n(38)]
+    pub routed_by: Option<String>,
+    /// That model; `provider/model` where it is another provider's.
+    #[n(39)]
+    pub routed_to: Option<String>,
+    /// What that saved, or would have saved, as far as can be told: what the model asked for would have cost, less what
+    /// the other one costs. Negative is a loss.
+    #[n(40)]
+    #[cbor(with = "codec::cost", default, skip_if = "Option::is_none")]
+    pub saving: Option<Cost>,
 }
 
 #[expect(
@@ -385,6 +403,10 @@ impl Record {
             reserved_tokens: 0,
             reserved_cost: None,
             flags: Flags::default(),
+            requested_provider: None,
+            routed_by: None,
+            routed_to: None,
+            saving: None,
         }
     }
 
@@ -412,6 +434,11 @@ mod tests {
         record.reserved_cost = Some(Cost::from_attos(7));
         record.flags.priority_capped = true;
         record.flags.shadow = true;
+        record.flags.route_shadow = true;
+        record.requested_provider = Some("anthropic".into());
+        record.routed_by = Some("rule:ui".into());
+        record.routed_to = Some("local/qwen3".into());
+        record.saving = Some(Cost::from_attos(-11));
         record
     }
 
@@ -421,7 +448,7 @@ mod tests {
         let read: Record = minicbor::decode(&bytes).expect("own encoding");
         assert_eq!(read, full());
         let names: Vec<_> = read.flags.names().collect();
-        assert_eq!(names, ["priority_capped", "shadow"]);
+        assert_eq!(names, ["priority_capped", "shadow", "route_shadow"]);
     }
 
     #[test]
