@@ -66,7 +66,7 @@ pub(super) fn recall(
                     settings,
                     catalogue,
                     request.provider,
-                    request.requested_model,
+                    request.asked_to_serve(),
                 );
                 let scopes = Scopes {
                     session: request.session,

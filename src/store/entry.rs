@@ -69,6 +69,17 @@ impl Entry {
         }
     }
 
+    /// Writes the beginning anew, as the record stands now: the request goes to somebody else. What the disk does not take
+    /// is not missed, as the first beginning still stands.
+    pub fn amend(&mut self) {
+        let Some(book) = &self.book else { return };
+        frame::clamp(&mut self.record);
+        with_buffer(|bytes| {
+            frame::encode(Kind::Open, &self.record, bytes);
+            book.journal.append(bytes, News::Yes).ok();
+        });
+    }
+
     /// An entry whose beginning is not written down: a request that goes on although the ledger cannot be written, or
     /// one that ends as it arrives. Closing it writes it, then or when the disk takes something again.
     pub(super) fn unopened(book: &Arc<Book>, record: Record) -> Self {

@@ -46,8 +46,12 @@ const HEAD: usize = 9;
 /// Longest payload. Records and events are clamped far below it (see `clamp`), so a longer one is damage.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
-/// Longest text in a record, in bytes: fourteen of them and the numbers stay below the 4 KiB of a pack.
+/// Longest text in a record, in bytes: eighteen of them and the numbers stay below the 4 KiB of a pack, as the last four
+/// are shorter.
 const MAX_TEXT: usize = 256;
+
+/// Longest name that a route leaves in a record, in bytes.
+const MAX_ROUTE_TEXT: usize = 96;
 
 /// Cuts texts that are too long, so that one record always fits a pack. Names are bounded where they enter; this is
 /// the last line.
@@ -73,6 +77,17 @@ pub fn clamp(record: &mut Record) {
     for text in optional.into_iter().flatten().chain(plain) {
         if text.len() > MAX_TEXT {
             text.truncate(text.floor_char_boundary(MAX_TEXT));
+        }
+    }
+    let of_route = [
+        &mut record.requested_provider,
+        &mut record.routed_by,
+        &mut record.routed_to,
+        &mut record.sent_model,
+    ];
+    for text in of_route.into_iter().flatten() {
+        if text.len() > MAX_ROUTE_TEXT {
+            text.truncate(text.floor_char_boundary(MAX_ROUTE_TEXT));
         }
     }
 }
@@ -224,6 +239,10 @@ mod tests {
             &mut record.service_tier,
             &mut record.answer_id,
             &mut record.decided_by,
+            &mut record.requested_provider,
+            &mut record.routed_by,
+            &mut record.routed_to,
+            &mut record.sent_model,
         ] {
             *optional = Some(text());
         }
@@ -231,6 +250,7 @@ mod tests {
             &mut record.cost,
             &mut record.table_cost,
             &mut record.reserved_cost,
+            &mut record.saving,
         ] {
             *cost = Some(Cost::from_attos(i128::MAX));
         }

@@ -95,9 +95,16 @@ pub struct PastRequest<'b> {
     #[n(34)]
     #[cbor(default)]
     pub reserved_tokens: u64,
+    #[b(41)]
+    pub sent_model: Option<&'b str>,
 }
 
 impl PastRequest<'_> {
+    /// The model that budgets go by: the same as its record's.
+    pub fn asked_to_serve(&self) -> Option<&str> {
+        self.sent_model.or(self.requested_model)
+    }
+
     /// What it takes of budgets: the same as its record's `charges`.
     pub fn charges(&self) -> Amounts {
         record::charges(self.endpoint, self.outcome, 1, &self.usage, self.cost)
@@ -299,6 +306,7 @@ mod tests {
             cost: Some(Cost::from_attos(12)),
             cost_source: CostSource::Assumed,
             reserved_tokens: 90,
+            sent_model: None,
         };
         assert_eq!(past, expected);
         assert_eq!(past.charges(), record.charges());

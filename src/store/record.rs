@@ -321,6 +321,9 @@ pub struct Record {
     #[n(40)]
     #[cbor(with = "codec::cost", default, skip_if = "Option::is_none")]
     pub saving: Option<Cost>,
+    /// The model that was asked to serve, where that is not the one that the client asked for.
+    #[n(41)]
+    pub sent_model: Option<String>,
 }
 
 #[expect(
@@ -407,7 +410,15 @@ impl Record {
             routed_by: None,
             routed_to: None,
             saving: None,
+            sent_model: None,
         }
+    }
+
+    /// The model that budgets and prices go by, as long as the answer names none: the one that was asked to serve.
+    pub fn asked_to_serve(&self) -> Option<&str> {
+        self.sent_model
+            .as_deref()
+            .or(self.requested_model.as_deref())
     }
 
     /// What it takes of budgets, now and when it is read back after a restart.
@@ -439,6 +450,7 @@ mod tests {
         record.routed_by = Some("rule:ui".into());
         record.routed_to = Some("local/qwen3".into());
         record.saving = Some(Cost::from_attos(-11));
+        record.sent_model = Some("qwen3".into());
         record
     }
 

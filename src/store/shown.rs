@@ -62,7 +62,19 @@ impl Record {
             "decided_by": self.decided_by,
             "reserved_tokens": self.reserved_tokens,
             "reserved_cost_usd": decimal(self.reserved_cost),
+            "route": self.route_shown(),
             "flags": self.flags.names().collect::<Vec<_>>(),
+        })
+    }
+
+    /// What became of the choice of model and provider.
+    fn route_shown(&self) -> Value {
+        json!({
+            "requested_provider": self.requested_provider,
+            "sent_model": self.sent_model,
+            "by": self.routed_by,
+            "to": self.routed_to,
+            "saving_usd": decimal(self.saving),
         })
     }
 }

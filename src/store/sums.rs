@@ -62,7 +62,7 @@ pub struct Group {
     /// Where their cost comes from.
     #[n(13)]
     pub cost_source: CostSource,
-    /// The model that was asked for, where the one that served has another name: it is the one that budgets go by.
+    /// The model that was asked to serve, where the one that did has another name: it is the one that budgets go by.
     #[n(14)]
     pub requested_model: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Group {
             model: record
                 .model
                 .clone()
-                .or_else(|| record.requested_model.clone()),
+                .or_else(|| record.asked_to_serve().map(str::to_owned)),
             task: record.task.clone(),
             priority: record.priority,
             phase: record.phase.clone(),
@@ -90,9 +90,9 @@ impl Group {
             provenance: record.provenance,
             cost_source: record.cost_source,
             requested_model: record
-                .requested_model
-                .clone()
-                .filter(|_| record.model.is_some() && record.model != record.requested_model),
+                .asked_to_serve()
+                .filter(|asked| record.model.as_deref().is_some_and(|model| model != *asked))
+                .map(str::to_owned),
         }
     }
 
