@@ -59,6 +59,7 @@ pub struct Metrics {
     reserved_tokens: IntCounter,
     settled_tokens: IntCounter,
     retries: IntCounterVec,
+    fallbacks: IntCounterVec,
     lane_in_flight: IntGaugeVec,
     lane_limit: IntGaugeVec,
     lane_waiting: IntGaugeVec,
@@ -286,6 +287,12 @@ impl Metrics {
                 r,
                 "tollgate_retries_total",
                 "Attempts after the first that were sent to a provider.",
+                &["provider"],
+            ),
+            fallbacks: counters(
+                r,
+                "tollgate_fallbacks_total",
+                "Requests that went to a provider in place of another one.",
                 &["provider"],
             ),
             lane_in_flight: int_gauges(
@@ -519,6 +526,11 @@ impl Metrics {
     /// Counts an attempt after the first.
     pub fn retried(&self, provider: &str) {
         self.retries.with_label_values(&[provider]).inc();
+    }
+
+    /// Counts a request that goes to a provider in place of another one.
+    pub fn fell_back(&self, to: &str) {
+        self.fallbacks.with_label_values(&[to]).inc();
     }
 
     /// Sets the gauges of the lanes at the moment of a scrape. A class is a model of the catalogue, or `other`.

@@ -6,6 +6,7 @@
 
 mod budgets;
 mod policies;
+mod providers;
 mod rules;
 
 use super::settings::Settings;
@@ -80,6 +81,7 @@ pub fn lint(settings: &Settings, catalogue: &Catalogue) -> Vec<Finding> {
     budgets::lint(settings, catalogue, &mut findings);
     rules::lint(settings, &mut findings);
     policies::lint(settings, catalogue, &mut findings);
+    providers::lint(settings, &mut findings);
     findings
 }
 

@@ -79,6 +79,30 @@ impl Setting for ScopeName {
 }
 
 /// Patterns of names, in which `*` stands for any characters. A variable or a flag separates them by commas.
+/// Names of providers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ProviderNames(pub(super) Vec<String>);
+
+impl Setting for ProviderNames {
+    const EXPECTED: &'static str = "expected names of providers, such as [\"openrouter\"]";
+    const IS_TEXT: bool = false;
+    fn placeholder() -> Self {
+        Self::default()
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        let items = match raw {
+            Raw::List(items) => items.clone(),
+            // A variable or a flag has no arrays.
+            Raw::Word(word) => word.split(',').map(|name| name.trim().into()).collect(),
+            _ => return Err(Refused::Kind),
+        };
+        if items.iter().any(|name| !is_table_name(name)) {
+            return Err(Refused::Kind);
+        }
+        Ok(Self(items.into_iter().map(Cow::into_owned).collect()))
+    }
+}
+
 impl Setting for Vec<Pattern> {
     const EXPECTED: &'static str =
         "expected a list of patterns such as [\"*haiku*\", \"gpt-*-mini\"]";

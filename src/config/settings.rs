@@ -143,6 +143,8 @@ pub struct ProviderSettings {
     pub api_key: Option<Secret>,
     /// Whether its only limit is its hardware; `None` for: if it is on this machine.
     pub local: Option<bool>,
+    /// The providers, by name, to which its requests go when it does not serve them; in this order.
+    pub fallbacks: Vec<String>,
     /// HTTP/2 upstream instead of HTTP/1.1.
     pub http2: bool,
     /// Ask for usage in OpenAI chat and completion streams when the client does not.
@@ -279,6 +281,13 @@ pub struct TeamSettings {
 }
 
 impl ProviderSettings {
+    /// Whether it takes requests of a wire format. Ollama takes those of OpenAI and Anthropic too.
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        self.dialect == dialect
+            || (self.dialect == Dialect::Ollama
+                && matches!(dialect, Dialect::OpenAi | Dialect::Anthropic))
+    }
+
     /// Whether its only limit is its hardware.
     pub fn is_local(&self) -> bool {
         self.local.unwrap_or_else(|| self.is_on_this_machine())

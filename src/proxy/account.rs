@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Response};
 use super::answer::AnswerBody;
 use super::ask::Estimate;
 use super::book::{self, About};
+use super::case::Choice;
 use super::gate::{Gate, Provider};
 use super::headers;
 use super::hold::Hold;
@@ -36,6 +37,9 @@ use crate::upstream::SentMark;
 
 /// The header that names the request in answers of every kind.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-tollgate-request-id");
+
+/// What takes less is no wait: getting a turn that is free takes some microseconds.
+const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
 
 /// One request's account.
 #[derive(Debug)]
@@ -258,14 +262,59 @@ impl Account {
         record.level = denied.level;
         record.decided_by = Some(denied.budget.name.clone());
         self.waited_for = Some(Box::new(denied.clone()));
+        self.keeps_company(reads_events);
+    }
+
+    /// From now on the request waits; its client is kept company if it reads server-sent events and the config says so.
+    pub(super) fn keeps_company(&self, reads_events: bool) {
         if let Some(hold) = self.hold.as_ref().filter(|_| reads_events) {
             hold.begin(self.record(), self.endpoint);
         }
     }
 
+    /// Whether a client that reads server-sent events hears of its waiting.
+    pub(super) fn can_keep_company(&self) -> bool {
+        self.hold.is_some()
+    }
+
     /// What the request is taken to use.
     pub(super) fn estimate(&self) -> &Estimate {
         &self.estimate
+    }
+
+    /// Gives back what the request holds of its budgets and of its provider.
+    pub(super) fn lets_go(&mut self) {
+        self.reservation = None;
+        self.turn = None;
+    }
+
+    /// The request goes to somebody else: from here on it counts as theirs.
+    pub(super) fn moves_to(&mut self, choice: &Choice) {
+        let gate = Arc::clone(&self.gate);
+        let provider = &gate.providers[choice.provider];
+        if let Some(place) = self.provider.replace(choice.provider) {
+            gate.providers[place].in_flight.dec();
+        }
+        provider.in_flight.inc();
+        self.tries_again();
+        let record = self.record_mut();
+        let name = provider.settings.name.clone();
+        let before = std::mem::replace(&mut record.provider, name);
+        let asked = record.requested_provider.get_or_insert(before);
+        if *asked == record.provider {
+            record.requested_provider = None;
+        }
+        record.sent_model = choice
+            .model
+            .clone()
+            .filter(|model| record.requested_model.as_ref() != Some(model));
+    }
+
+    /// Writes down where the request goes now, in case this process does not see its end.
+    pub(super) fn amend(&mut self) {
+        if let Place::Journaled(entry) = &mut self.place {
+            entry.amend();
+        }
     }
 
     /// Takes over the request's turn at the provider, which goes back when the answer has ended.
@@ -280,9 +329,11 @@ impl Account {
         self.record_mut().status = 0;
     }
 
-    /// The request has waited in line.
+    /// The request has waited so long.
     pub(super) fn has_waited(&mut self, waited: Duration) {
-        self.record_mut().queued_us += micros(waited);
+        if waited >= WAIT_WORTH_TELLING {
+            self.record_mut().queued_us += micros(waited);
+        }
         if let Some(hold) = &self.hold {
             hold.end();
         }

@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::account::Account;
-use super::ask;
-use super::classify::Class;
+use super::ask::{self, Estimate};
+use super::case::{Case, Choice};
 use super::gate::Gate;
-use super::identify::Caller;
 use super::line;
-use super::parse::{Asked, Call};
 use super::throttle::{self, Reservation, Wish};
 use crate::config::settings::ThrottleMode;
-use crate::llm::wire::Endpoint;
 use crate::policy::budget::Scopes;
 use crate::policy::throttle::Verdict;
 use crate::refusal::Refusal;
@@ -26,35 +23,78 @@ use crate::units::Priority;
 /// # Errors
 /// A budget has no room, the model's price is unknown and must not be, or the ledger cannot be written.
 pub(super) async fn admit(
-    gate: &Arc<Gate>,
-    call: &Call,
-    asked: &Asked<'_>,
-    caller: &Caller,
-    class: &Class,
+    case: &Case<'_>,
+    choice: &Choice,
     account: &mut Account,
 ) -> Result<(), Refusal> {
-    let estimate = ask::estimate(gate, call, asked, caller);
+    let gate = case.gate;
+    let estimate = ask::estimate(case, choice);
     account.expects(&estimate);
     if gate.throttle.mode != ThrottleMode::Off {
-        let provider = &gate.providers[call.provider].settings;
-        let scopes = Scopes {
-            session: &caller.session.name,
-            key: caller.key.as_deref(),
-            team: caller.team.as_deref(),
-            provider: &provider.name,
-            model: asked
-                .model
-                .map(|model| gate.catalogue.one_name(&provider.catalogue, model)),
-        };
-        let wish = Wish {
-            scopes,
-            ask: ask::ask(gate, call, asked, &estimate, &scopes, account)?,
-            priority: class.priority,
-        };
-        let reservation = room(gate, &wish, reads_events(call, asked), account).await?;
+        let wish = wish(case, choice, &estimate, account)?;
+        let reservation = room(gate, &wish, case.reads_events(), account).await?;
         account.holds(reservation, wish.ask);
     }
     account.journal()
+}
+
+/// The same for a request that was admitted already, and goes to somebody else after what came of it so far: what it held
+/// goes back, and it does not wait. If it gets no room, nothing else changes.
+///
+/// # Errors
+/// A budget has no room for it there, or its price there is unknown and must not be.
+pub(super) async fn admit_elsewhere(
+    case: &Case<'_>,
+    choice: &Choice,
+    account: &mut Account,
+) -> Result<(), Refusal> {
+    let gate = case.gate;
+    let estimate = ask::estimate(case, choice);
+    if gate.throttle.mode == ThrottleMode::Off {
+        account.moves_to(choice);
+        account.expects(&estimate);
+    } else {
+        let wish = wish(case, choice, &estimate, account)?;
+        account.lets_go();
+        let reservation = match gate.throttle.try_now(gate, &wish).await? {
+            Ok(reservation) => reservation,
+            Err(denied) if gate.throttle.mode == ThrottleMode::Shadow => {
+                gate.throttle.overrule(gate, &wish, denied).await?
+            }
+            Err(denied) => {
+                return Err(throttle::refusal(&denied, wish.priority, None, false));
+            }
+        };
+        account.moves_to(choice);
+        account.expects(&estimate);
+        account.holds(reservation, wish.ask);
+    }
+    account.amend();
+    Ok(())
+}
+
+/// What the request wants of its budgets if this is chosen.
+fn wish<'a>(
+    case: &Case<'a>,
+    choice: &'a Choice,
+    estimate: &Estimate,
+    account: &mut Account,
+) -> Result<Wish<'a>, Refusal> {
+    let (gate, caller) = (case.gate, case.caller);
+    let provider = &gate.providers[choice.provider].settings;
+    let one_name = |model| gate.catalogue.one_name(&provider.catalogue, model);
+    let scopes = Scopes {
+        session: &caller.session.name,
+        key: caller.key.as_deref(),
+        team: caller.team.as_deref(),
+        provider: &provider.name,
+        model: choice.model.as_deref().map(one_name),
+    };
+    Ok(Wish {
+        scopes,
+        ask: ask::ask(case, choice, estimate, &scopes, account)?,
+        priority: case.class.priority,
+    })
 }
 
 /// Gets room on all budgets, waiting in line where that is the rule.
@@ -101,18 +141,4 @@ async fn room(
             Err(throttle::refusal(&denied, wish.priority, None, false))
         }
     }
-}
-
-/// Whether the client has asked for server-sent events.
-fn reads_events(call: &Call, asked: &Asked<'_>) -> bool {
-    asked.stream
-        && match call.endpoint {
-            Endpoint::Messages
-            | Endpoint::ChatCompletions
-            | Endpoint::Responses
-            | Endpoint::Completions => true,
-            // Without it Gemini streams one JSON array, in which a comment has no place.
-            Endpoint::GenerateContent => call.target.contains("alt=sse"),
-            _ => false,
-        }
 }

@@ -8,8 +8,8 @@ use http::Method;
 
 use super::account::Account;
 use super::book;
+use super::case::{Case, Choice};
 use super::gate::Gate;
-use super::identify::Caller;
 use super::parse::{Asked, Call, CallBody};
 use crate::config::settings::{ThrottleMode, UnknownPrice};
 use crate::llm::estimate;
@@ -41,25 +41,31 @@ const fn costs_tokens(endpoint: Endpoint) -> bool {
         || matches!(endpoint.billing(), Billing::ByTokens)
 }
 
-/// What the request is taken to use.
-pub(super) fn estimate(gate: &Gate, call: &Call, asked: &Asked<'_>, caller: &Caller) -> Estimate {
+/// What the request is taken to use if this is chosen.
+pub(super) fn estimate(case: &Case<'_>, choice: &Choice) -> Estimate {
+    let Case {
+        gate,
+        call,
+        asked,
+        caller,
+        ..
+    } = *case;
     let endpoint = call.endpoint;
     if !costs_tokens(endpoint) {
         return Estimate::default();
     }
     let body_bytes = match &call.body {
         CallBody::Kept(bytes) => bytes.len() as u64,
-        CallBody::Passing(_) => 0,
+        CallBody::Passing => 0,
     };
     let input_by_size = match asked.peek {
         Some(peek) => estimate::input_tokens(&peek.prompt),
         None => estimate::input_tokens_of_bytes(body_bytes),
     };
-    let provider = &gate.providers[call.provider].settings.catalogue;
-    let known = asked
-        .model
-        .and_then(|model| gate.catalogue.resolve(provider, model));
-    let model = known.map_or(asked.model.unwrap_or_default(), |known| &known.id);
+    let provider = &gate.providers[choice.provider].settings.catalogue;
+    let model = choice.model.as_deref();
+    let known = model.and_then(|model| gate.catalogue.resolve(provider, model));
+    let model = known.map_or(model.unwrap_or_default(), |known| &known.id);
     let key = caller.key.as_deref().unwrap_or_default();
     let learned = gate.throttle.expect(model, key, input_by_size);
 
@@ -130,13 +136,15 @@ const fn gives_choices(endpoint: Endpoint) -> bool {
 /// Its price is unknown, and the config says to refuse then; or a hard budget applies, and the most that the request will
 /// use cannot be told. Not in mode `shadow`.
 pub(super) fn ask(
-    gate: &Gate,
-    call: &Call,
-    asked: &Asked<'_>,
+    case: &Case<'_>,
+    choice: &Choice,
     estimate: &Estimate,
     scopes: &Scopes<'_>,
     account: &mut Account,
 ) -> Result<Ask, Refusal> {
+    let Case {
+        gate, call, asked, ..
+    } = *case;
     if let Some(refusal) = billed_later(gate, call, asked, scopes) {
         unless_shadow(gate, refusal, account)?;
     }
@@ -151,12 +159,14 @@ pub(super) fn ask(
             worst: one,
         });
     }
-    let provider = &gate.providers[call.provider];
-    let expected = book::cost_of(gate, provider, account.record(), &estimate.expected);
-    let most = most(gate, call, asked, estimate, account)
+    let provider = &gate.providers[choice.provider];
+    let at_unix_ms = account.record().id.unix_ms();
+    let terms = book::terms_of(provider, choice.model.as_deref(), at_unix_ms);
+    let expected = book::cost_at(gate, &terms, &estimate.expected);
+    let most = most(case, choice, estimate, at_unix_ms)
         .or_else(|| book::at_ceiling(gate, &estimate.worst));
     if expected.is_none() || most.is_none() {
-        unknown_price(gate, scopes, expected, account)?;
+        unknown_price(gate, choice, scopes, expected, account)?;
     }
     let some = Cost::from_attos(UNKNOWN_ATTOS);
     let expected = Amounts::of_request(&estimate.expected, expected.unwrap_or(some));
@@ -169,24 +179,21 @@ pub(super) fn ask(
 }
 
 /// The most that the request can cost, by the table.
-fn most(
-    gate: &Gate,
-    call: &Call,
-    asked: &Asked<'_>,
-    estimate: &Estimate,
-    account: &Account,
-) -> Option<Cost> {
-    let provider = &gate.providers[call.provider].settings;
+fn most(case: &Case<'_>, choice: &Choice, estimate: &Estimate, at_unix_ms: u64) -> Option<Cost> {
+    let Case {
+        gate, call, asked, ..
+    } = *case;
+    let provider = &gate.providers[choice.provider].settings;
     let peek = asked.peek;
     let terms = Terms {
         provider: &provider.catalogue,
-        model: asked.model.unwrap_or_default(),
+        model: choice.model.as_deref().unwrap_or_default(),
         region: peek
             .and_then(|peek| peek.region.as_deref())
             .or(provider.region.as_deref()),
         service_tier: peek.and_then(|peek| peek.service_tier.as_deref()),
         speed: peek.and_then(|peek| peek.speed.as_deref()),
-        at_unix_ms: account.record().id.unix_ms(),
+        at_unix_ms,
     };
     let media = peek.is_none_or(|peek| {
         let prompt = &peek.prompt;
@@ -201,12 +208,12 @@ fn most(
 /// Decides about a request whose price is not known, or that of a model which may come to serve it.
 fn unknown_price(
     gate: &Gate,
+    choice: &Choice,
     scopes: &Scopes<'_>,
     expected: Option<Cost>,
     account: &mut Account,
 ) -> Result<(), Refusal> {
-    let record = account.record();
-    let model = record.requested_model.clone().unwrap_or_default();
+    let model = choice.model.clone().unwrap_or_default();
     match gate.settings.throttle.unknown_price {
         // The ceiling is booked like a price of the table.
         UnknownPrice::Ceiling { .. } => {

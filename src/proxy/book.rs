@@ -119,10 +119,7 @@ fn write_down<'g>(
     record.flags.price_assumed = false;
     let catalogue = &provider.settings.catalogue;
     if provenance == Provenance::None {
-        let model = record
-            .model
-            .as_deref()
-            .or(record.requested_model.as_deref())?;
+        let model = record.model.as_deref().or(record.asked_to_serve())?;
         return gate
             .catalogue
             .resolve(catalogue, model)
@@ -135,10 +132,7 @@ fn write_down<'g>(
         (Some(_), _) => CostSource::Stated,
         (None, Ok(_)) => CostSource::Table,
         (None, Err(why)) => {
-            let model = record
-                .model
-                .as_deref()
-                .or(record.requested_model.as_deref());
+            let model = record.model.as_deref().or(record.asked_to_serve());
             gate.unknown_models
                 .say_once(&record.provider, model.unwrap_or("(none)"), *why);
             record.cost = at_ceiling(gate, &usage);
@@ -159,8 +153,12 @@ pub(super) fn cost_of(
     record: &Record,
     usage: &Usage,
 ) -> Option<Cost> {
-    let terms = terms(provider, record);
-    let table = pricing::price(&gate.catalogue, &terms, usage).cost.ok();
+    cost_at(gate, &terms(provider, record), usage)
+}
+
+/// What so much usage costs on these terms by the table, or at the config's ceiling.
+pub(super) fn cost_at(gate: &Gate, terms: &Terms<'_>, usage: &Usage) -> Option<Cost> {
+    let table = pricing::price(&gate.catalogue, terms, usage).cost.ok();
     table.or_else(|| at_ceiling(gate, usage))
 }
 
@@ -175,11 +173,20 @@ pub(super) fn at_ceiling(gate: &Gate, usage: &Usage) -> Option<Cost> {
 }
 
 fn terms<'a>(provider: &'a Provider, record: &'a Record) -> Terms<'a> {
+    terms_of(provider, record.asked_to_serve(), record.id.unix_ms())
+}
+
+/// The terms on which a provider serves a model at a time, as far as they do not depend on the request.
+pub(super) fn terms_of<'a>(
+    provider: &'a Provider,
+    model: Option<&'a str>,
+    at_unix_ms: u64,
+) -> Terms<'a> {
     Terms {
         provider: &provider.settings.catalogue,
-        model: record.requested_model.as_deref().unwrap_or_default(),
+        model: model.unwrap_or_default(),
         region: provider.settings.region.as_deref(),
-        at_unix_ms: record.id.unix_ms(),
+        at_unix_ms,
         ..Terms::default()
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct LaneCell {
     clock: Clock,
     state: Mutex<State>,
     wake: Notify,
+    /// Told when the breaker opens.
+    broke: Notify,
 }
 
 #[derive(Debug)]
@@ -160,6 +162,7 @@ impl Lanes {
                 watched: false,
             }),
             wake: Notify::new(),
+            broke: Notify::new(),
         });
         lanes.insert(key, Arc::clone(&cell));
         cell
@@ -220,6 +223,22 @@ impl LaneCell {
         drop(place);
         // Without a turn its sender was dropped: the deadline has passed, or somebody more urgent took the place.
         turn.map_err(|_| NoTurn::TooLate { wait: None })
+    }
+
+    /// Done when the breaker is open, or half open, so that only single requests pass.
+    pub(super) async fn is_down(&self) {
+        loop {
+            let broke = self.broke.notified();
+            tokio::pin!(broke);
+            broke.as_mut().enable();
+            if !matches!(
+                self.lock().breaker.standing(),
+                BreakerStanding::Closed { .. }
+            ) {
+                return;
+            }
+            broke.await;
+        }
     }
 
     /// Lets go whoever may start now, and sees to it that the rest is looked at in time.
@@ -365,6 +384,9 @@ impl Turn {
         let mut state = self.cell.lock();
         if let Some(pass) = self.pass.take() {
             state.breaker.answered(pass, sign, now_ms, chance);
+            if !matches!(state.breaker.standing(), BreakerStanding::Closed { .. }) {
+                self.cell.broke.notify_waiters();
+            }
         }
         if let Some(slot) = &mut self.slot
             && sign != Sign::Untold

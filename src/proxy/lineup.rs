@@ -1,15 +1,15 @@
 //! With which lane, need and deadline a request lines up at its provider.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
 
 use super::account::Account;
 use super::ask::Estimate;
 use super::authenticate::Credential;
-use super::classify::Class;
-use super::gate::Gate;
-use super::identify::Caller;
+use super::case::{Case, Choice};
 use super::lanes::{LaneCell, LaneKey};
-use super::parse::{Asked, Call};
 use crate::llm::wire::{Billing, Dialect};
 use crate::policy::lane::{Need, Who};
 use crate::policy::limits::{self, ProviderFacts};
@@ -29,6 +29,24 @@ pub(super) struct Lineup {
     agent: String,
     /// Its answers always hold something.
     speaks: bool,
+    /// Its client reads server-sent events, so that it can be told that it waits.
+    pub(super) reads_events: bool,
+}
+
+/// In which the SDKs that Stainless makes (Anthropic's, OpenAI's and others) say how many seconds they wait for an answer.
+const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout");
+
+/// The share of its patience that a client may spend waiting for its turn; the rest is for the answer to begin.
+const WAITING_SHARE: f64 = 0.9;
+
+/// Longest patience that is believed.
+const LONGEST_PATIENCE_SECONDS: f64 = 86_400.0;
+
+/// How long a client waits for its turn by its own word; `None` where it does not say, or says what cannot be.
+fn own_patience(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: f64 = headers.get(CLIENT_TIMEOUT)?.to_str().ok()?.parse().ok()?;
+    let holds = seconds > 0.0 && seconds <= LONGEST_PATIENCE_SECONDS;
+    holds.then(|| Duration::from_secs_f64(seconds * WAITING_SHARE))
 }
 
 impl Lineup {
@@ -47,19 +65,17 @@ impl Lineup {
 }
 
 /// Decides how a request lines up.
-pub(super) fn line_up(
-    gate: &Gate,
-    call: &Call,
-    asked: &Asked<'_>,
-    caller: &Caller,
-    class: &Class,
-    account: &Account,
-) -> Lineup {
-    let provider = &gate.providers[call.provider].settings;
-    let model = asked
-        .model
-        .map(|model| gate.catalogue.one_name(&provider.catalogue, model))
-        .unwrap_or_default();
+pub(super) fn line_up(case: &Case<'_>, choice: &Choice, account: &Account) -> Lineup {
+    let Case {
+        gate,
+        call,
+        asked,
+        caller,
+        class,
+    } = *case;
+    let provider = &gate.providers[choice.provider].settings;
+    let one_name = |model| gate.catalogue.one_name(&provider.catalogue, model);
+    let model = choice.model.as_deref().map(one_name).unwrap_or_default();
     let lane = call.endpoint.asks_a_model().then(|| {
         let (rules, send) = (&gate.settings.limits, &gate.settings.send);
         let facts = ProviderFacts {
@@ -69,9 +85,11 @@ pub(super) fn line_up(
             is_local: provider.is_local(),
         };
         let credential = match &call.credential {
+            Credential::Providers(fingerprint) if choice.provider == call.provider => {
+                fingerprint.as_deref()
+            }
             // tollgate's own key is one, whoever asks.
-            Credential::Tollgate(_) => None,
-            Credential::Providers(fingerprint) => fingerprint.as_deref(),
+            Credential::Providers(_) | Credential::Tollgate(_) => None,
         };
         let key = LaneKey {
             provider: provider.name.clone(),
@@ -87,7 +105,12 @@ pub(super) fn line_up(
         Dialect::Anthropic => expected.input.saturating_sub(expected.cached_read),
         Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama => expected.input,
     };
+    let reads_events = case.reads_events();
     let patience = gate.settings.send.deadline(class.priority);
+    // Who hears comments meanwhile does not give up for want of an answer.
+    let own =
+        own_patience(&call.parts.headers).filter(|_| !(reads_events && account.can_keep_company()));
+    let patience = own.map_or(patience, |own| own.min(patience));
     let left = patience.saturating_sub(account.arrived().elapsed());
     Lineup {
         lane,
@@ -104,5 +127,26 @@ pub(super) fn line_up(
         session: caller.session.name.clone(),
         agent: caller.session.agent.clone().unwrap_or_default(),
         speaks: call.endpoint.billing() == Billing::ByTokens,
+        reads_events,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_own_patience_is_believed_where_it_can_be_true() {
+        let patience = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT_TIMEOUT, http::HeaderValue::from_static(text));
+            own_patience(&headers)
+        };
+        assert_eq!(patience("600"), Some(Duration::from_secs(540)));
+        assert_eq!(patience("0.5"), Some(Duration::from_millis(450)));
+        for odd in ["", "0", "-1", "NaN", "inf", "1e300", "soon", "99999999"] {
+            assert_eq!(patience(odd), None, "{odd}");
+        }
+        assert_eq!(own_patience(&HeaderMap::new()), None);
     }
 }

@@ -15,6 +15,7 @@ mod answer;
 mod ask;
 mod authenticate;
 mod book;
+mod case;
 mod classify;
 mod gate;
 mod headers;
@@ -46,6 +47,7 @@ use hyper::body::Incoming;
 
 use self::account::Account;
 pub use self::answer::AnswerBody;
+use self::case::{Case, Choice};
 pub use self::gate::{Gate, GateError};
 pub use self::provider_key::ProviderKeyError;
 pub use self::recall::throttle_of_ledger;
@@ -88,7 +90,7 @@ async fn serve(
     request: Request<Incoming>,
     account: &mut Account,
 ) -> Result<Served, Refusal> {
-    let call = parse::parse(gate, request, account).await?;
+    let (call, once) = parse::parse(gate, request, account).await?;
     let started = Instant::now();
     let peek = call.read(gate)?;
     let asked = parse::understand(&call, peek.as_ref(), account);
@@ -96,11 +98,14 @@ async fn serve(
     let class = classify::classify(gate, &call, &asked, &caller, account)?;
     police::police(gate, &call, &asked, &caller, account)?;
     account.add_own_time(started);
-    admit::admit(gate, &call, &asked, &caller, &class, account).await?;
-    let started = Instant::now();
-    let route = route::route(gate, &call, &asked)?;
-    let lineup = lineup::line_up(gate, &call, &asked, &caller, &class, account);
-    account.add_own_time(started);
-    let reply = send::send(gate, call, &lineup, &route, account).await?;
-    Ok(Served { reply, route })
+    let case = Case {
+        gate,
+        call: &call,
+        asked: &asked,
+        caller: &caller,
+        class: &class,
+    };
+    let choice = Choice::asked(&call, &asked);
+    admit::admit(&case, &choice, account).await?;
+    send::send(&case, choice, once, account).await
 }

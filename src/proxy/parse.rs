@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Request, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::account::Account;
@@ -49,6 +50,8 @@ pub(super) struct Call {
     pub(super) credential: Credential,
     /// Path and query as they go to the provider.
     pub(super) target: String,
+    /// Path and query behind the provider's name, as the client wrote them.
+    pub(super) rest: String,
     /// The session that the path names.
     pub(super) tag_session: Option<String>,
     /// The priority that the path names.
@@ -57,7 +60,7 @@ pub(super) struct Call {
     path_model: Option<String>,
     /// The stream flag that the path names; it beats the body's.
     path_stream: Option<bool>,
-    /// Method, headers and what hyper needs for an upgrade.
+    /// Method and headers.
     pub(super) parts: Parts,
     /// The body.
     pub(super) body: CallBody,
@@ -70,7 +73,16 @@ pub(super) enum CallBody {
     /// Kept, because it must be understood (and may have to be sent again).
     Kept(Bytes),
     /// Not understood: streams through, whatever its size.
-    Passing(Incoming),
+    Passing,
+}
+
+/// What of a request can be used only once.
+#[derive(Debug, Default)]
+pub(super) struct Once {
+    /// The body that streams through.
+    pub(super) body: Option<Incoming>,
+    /// The client's side of a connection that it wants to turn into a WebSocket.
+    pub(super) upgrade: Option<OnUpgrade>,
 }
 
 /// What a request asks for, as far as it was understood.
@@ -89,9 +101,9 @@ pub(super) async fn parse(
     gate: &Gate,
     request: Request<Incoming>,
     account: &mut Account,
-) -> Result<Call, Refusal> {
+) -> Result<(Call, Once), Refusal> {
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     account.asked_by(&parts.headers);
     let uri = parts.uri.clone();
     let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
@@ -141,11 +153,17 @@ pub(super) async fn parse(
         Credential::Providers(_) => target.into_owned(),
         Credential::Tollgate(_) => provider_key::without_key(&target),
     };
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let mut once = Once {
+        body: None,
+        upgrade: upgrade.filter(|_| upgrade::is_wanted(&parts)),
+    };
     let mut call = Call {
         provider,
         endpoint: asked.endpoint,
         credential,
         target,
+        rest: rest.to_owned(),
         tag_priority: tag.as_ref().and_then(|tag| tag.priority),
         tag_session: tag.map(|tag| tag.session.into_owned()),
         path_model: asked.model.map(std::borrow::Cow::into_owned),
@@ -160,8 +178,9 @@ pub(super) async fn parse(
         asked.endpoint,
         Endpoint::Other | Endpoint::ResponseFetch | Endpoint::BatchResults
     ) {
-        call.body = CallBody::Passing(body);
-        return Ok(call);
+        call.body = CallBody::Passing;
+        once.body = Some(body);
+        return Ok((call, once));
     }
     let pause = gate.settings.server.body_timeout;
     let limit = pause.saturating_mul(BODY_PAUSES);
@@ -172,7 +191,7 @@ pub(super) async fn parse(
     let encoded = call.parts.headers.contains_key(header::CONTENT_ENCODING);
     call.decoded = beside_others(encoded, || Decoded::of(&call.parts.headers, &bytes, cap));
     call.body = CallBody::Kept(bytes);
-    Ok(call)
+    Ok((call, once))
 }
 
 impl Call {
@@ -181,7 +200,7 @@ impl Call {
         match (&self.decoded, &self.body) {
             (Decoded::Plain(plain), _) => plain.len() as u64,
             (_, CallBody::Kept(bytes)) => bytes.len() as u64,
-            (_, CallBody::Passing(_)) => 0,
+            (_, CallBody::Passing) => 0,
         }
     }
 

@@ -128,6 +128,7 @@ mod tests {
             region: None,
             api_key: api_key.map(Secret::new),
             http2: false,
+            fallbacks: Vec::new(),
             ask_stream_usage: true,
         }
     }

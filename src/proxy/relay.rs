@@ -49,7 +49,7 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
     let protocol = upgrade::protocol(&parts.headers);
     headers::for_client(&mut parts.headers);
     let meter = meter(account.endpoint(), &parts.headers);
-    let hide = route.asking_body.is_some()
+    let hide = route.hides_usage
         && parts.status.is_success()
         && Framing::of(&parts.headers) == Framing::Sse;
     let hide = if hide {
@@ -64,7 +64,7 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
     let headers = &mut parts.headers;
     headers.insert(REQUEST_ID, request_id_value(account.id()));
     headers::tell(account.record(), headers);
-    if let Some(model) = &route.model {
+    if let Some(model) = &route.choice.model {
         insert(headers, "x-tollgate-model", model);
     }
     account.add_own_time(head_at);

@@ -1,31 +1,28 @@
 //! Sixth step: the request goes to the provider; its answer's head comes back.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
-use super::authenticate::Credential;
+use super::admit;
+use super::case::{Case, Choice};
 use super::gate::{Gate, Provider};
-use super::headers;
-use super::lanes::NoTurn;
-use super::lineup::Lineup;
+use super::lanes::{LaneCell, NoTurn, Turn};
+use super::lineup::{self, Lineup};
 use super::opening::{self, Opening, Seen};
-use super::parse::{Call, CallBody};
-use super::provider_key;
-use super::route::Route;
-use super::upgrade;
+use super::parse::{CallBody, Once};
+use super::route::{self, Route};
 use crate::llm::rate_limits::RateNews;
 use crate::policy::retry::{self, Attempted, Failed, Next, Sent};
 use crate::refusal::Refusal;
-use crate::upstream::{BodyPause, Head, SendBody, SendError};
-
-/// What takes less is no wait: getting a turn that is free takes some microseconds.
-const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
+use crate::upstream::{BodyPause, SendBody, SendError};
 
 /// A request that the provider has begun to answer.
 #[derive(Debug)]
@@ -49,30 +46,99 @@ pub(super) struct Reply {
     pub(super) head_at: Instant,
 }
 
-/// Gets the request its turn at the provider, sends it, and sends it again where that is allowed and helps: until there
-/// is an answer that goes to the client.
+/// Sends the request, to somebody else where its provider does not serve it now, until there is an answer that goes to
+/// the client.
+///
+/// # Errors
+/// There is none.
 pub(super) async fn send(
-    gate: &Arc<Gate>,
-    mut call: Call,
-    asked: &Lineup,
-    route: &Route,
+    case: &Case<'_>,
+    choice: Choice,
+    mut once: Once,
     account: &mut Account,
-) -> Result<Reply, Refusal> {
+) -> Result<Served, Refusal> {
+    let mut others = fallbacks(case, &choice);
+    let mut route = route_to(case, choice, account)?;
+    loop {
+        let elsewhere = others.len() > 0;
+        let (answer, gives_way) = send_to(case, &route, elsewhere, &mut once, account).await;
+        // Nobody begins anew in a process that ends.
+        let next = match gives_way && !case.gate.is_draining() {
+            true => admitted_elsewhere(case, &route.choice, &mut others, account).await,
+            false => None,
+        };
+        let Some(next) = next else {
+            let reply = answer?;
+            return Ok(Served { reply, route });
+        };
+        drop(answer);
+        route = route_to(case, next, account)?;
+    }
+}
+
+/// The route, and what finding it took.
+fn route_to(case: &Case<'_>, choice: Choice, account: &mut Account) -> Result<Route, Refusal> {
     let started = Instant::now();
-    let upgrade = prepare(gate, &mut call, route);
-    let Call {
-        provider,
-        parts,
-        body,
-        ..
-    } = call;
-    let head = Head::new(parts.method, route.uri.clone(), &parts.headers);
-    let mut body = match (body, &route.asking_body) {
-        (_, Some(asking)) => Sending::Kept(asking.clone()),
-        (CallBody::Kept(bytes), None) => Sending::Kept(bytes),
-        (CallBody::Passing(incoming), None) => Sending::Passing(Some(incoming)),
+    let route = route::route(case, choice);
+    account.add_own_time(started);
+    route
+}
+
+/// The providers that may serve the request in place of its own. None where its body is gone once it is sent, or means
+/// something at its own provider only.
+fn fallbacks(case: &Case<'_>, choice: &Choice) -> std::vec::IntoIter<usize> {
+    let gate = case.gate;
+    let movable = matches!(case.call.body, CallBody::Kept(_))
+        && case.call.endpoint.asks_a_model()
+        && !case.asked.peek.is_some_and(|peek| peek.hidden_context);
+    let names = &gate.providers[choice.provider].settings.fallbacks;
+    let place = |name: &String| {
+        let mut providers = gate.providers.iter();
+        providers.position(|provider| provider.settings.name == *name)
     };
-    let provider = &gate.providers[provider];
+    let places: Vec<usize> = match movable {
+        true => names.iter().filter_map(place).collect(),
+        false => Vec::new(),
+    };
+    places.into_iter()
+}
+
+/// The next provider at which the budgets have room for the request.
+async fn admitted_elsewhere(
+    case: &Case<'_>,
+    choice: &Choice,
+    others: &mut std::vec::IntoIter<usize>,
+    account: &mut Account,
+) -> Option<Choice> {
+    for provider in others {
+        let choice = choice.at(provider);
+        let admitted = admit::admit_elsewhere(case, &choice, account).await;
+        let to = &case.gate.providers[provider].settings.name;
+        match admitted {
+            Ok(()) => {
+                case.gate.metrics.fell_back(to);
+                tracing::debug!(to, "falling back");
+                return Some(choice);
+            }
+            Err(refusal) => tracing::debug!(to, why = refusal.code(), "no room to fall back"),
+        }
+    }
+    None
+}
+
+/// Gets the request its turn at one provider, sends it, and sends it again where that is allowed and helps. Tells what
+/// came of it, and whether somebody else may do better: `elsewhere` says that there is somebody.
+async fn send_to(
+    case: &Case<'_>,
+    route: &Route,
+    elsewhere: bool,
+    once: &mut Once,
+    account: &mut Account,
+) -> (Result<Reply, Refusal>, bool) {
+    let gate = case.gate;
+    let started = Instant::now();
+    let asked = lineup::line_up(case, &route.choice, account);
+    let provider = &gate.providers[route.choice.provider];
     let settings = &gate.settings.send;
     let deadline_ms = asked.deadline_ms;
     if let Ok(mut budget) = provider.retries.lock() {
@@ -82,31 +148,21 @@ pub(super) async fn send(
     let mut tries = 0;
     loop {
         let mut turn = match &asked.lane {
-            Some(lane) => {
-                let began = Instant::now();
-                let turn = tokio::select! {
-                    biased;
-                    turn = lane.turn(asked.who(), asked.need, deadline_ms) => turn,
-                    // The process is ending: whoever waits is told at once.
-                    () = gate.draining() => Err(NoTurn::TooLate { wait: None }),
-                };
-                let waited = began.elapsed();
-                if waited >= WAIT_WORTH_TELLING {
-                    account.has_waited(waited);
-                }
-                Some(turn.map_err(|why| busy(&provider.settings.name, why))?)
-            }
+            Some(lane) => match turn(gate, lane, &asked, elsewhere, account).await {
+                Ok(turn) => Some(turn),
+                Err(why) => return (Err(busy(&provider.settings.name, why)), true),
+            },
             None => None,
         };
         tries += 1;
-        let repeatable = matches!(body, Sending::Kept(_));
-        let sent = once(gate, provider, &head, &mut body, account).await;
+        let repeatable = route.body.is_some();
+        let sent = send_once(gate, provider, route, once, account).await;
         let now_ms = gate.lanes.now_ms();
         let mut news = RateNews::default();
         let (outcome, judgement) = match sent {
             Ok(mut response) => {
                 news = RateNews::of_head(response.headers(), now_ms);
-                let opening = if asked.lane.is_some() && upgrade.is_none() {
+                let opening = if asked.lane.is_some() && once.upgrade.is_none() {
                     opening::open(&mut response, now_ms, &mut news).await
                 } else {
                     Opening::unread()
@@ -135,12 +191,15 @@ pub(super) async fn send(
         if let Some(turn) = &mut turn {
             turn.answered(&news, judgement.as_ref(), chance());
         }
+        let settle = |mut reply: Reply, once: &mut Once| {
+            reply.upgrade = once.upgrade.take();
+            reply
+        };
+        let base_url = &provider.settings.base_url;
         let Some(judgement) = judgement else {
-            let mut reply =
-                outcome.map_err(|error| refusal(&error, &provider.settings.base_url))?;
-            reply.upgrade = upgrade;
             account.has_turn(turn);
-            return Ok(reply);
+            let reply = outcome.map_err(|error| refusal(&error, base_url));
+            return (reply.map(|reply| settle(reply, once)), false);
         };
         let attempted = Attempted {
             judgement,
@@ -170,6 +229,7 @@ pub(super) async fn send(
                 drop(outcome);
                 drop(turn);
                 account.tries_again();
+                account.keeps_company(asked.reads_events);
                 let began = Instant::now();
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
@@ -178,80 +238,56 @@ pub(super) async fn send(
                 account.has_waited(began.elapsed());
             }
             Next::GiveUp(given_up) => {
-                let mut reply = match outcome {
-                    Ok(reply) => reply,
-                    Err(error) => {
-                        let provider = &provider.settings;
-                        tracing::warn!(provider = %provider.name, error = &error as &dyn std::error::Error, "request not answered");
-                        return Err(refusal(&error, &provider.base_url));
-                    }
-                };
-                if let Some((name, value)) = given_up.marker().filter(|_| tries > 1) {
-                    reply.response.headers_mut().insert(name, value);
-                }
-                reply.upgrade = upgrade;
                 account.has_turn(turn);
-                return Ok(reply);
+                let reply = outcome.map(|mut reply| {
+                    if let Some((name, value)) = given_up.marker().filter(|_| tries > 1) {
+                        reply.response.headers_mut().insert(name, value);
+                    }
+                    settle(reply, once)
+                });
+                let reply = reply.map_err(|error| {
+                    let name = &provider.settings.name;
+                    tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
+                    refusal(&error, base_url)
+                });
+                return (reply, judgement.elsewhere);
             }
         }
     }
 }
 
-/// A request's body on its way out.
-enum Sending {
-    /// Kept, so that it can be sent again.
-    Kept(Bytes),
-    /// Passed on as it comes; `None` once it is gone.
-    Passing(Option<Incoming>),
-}
-
-/// Makes the head what the provider is to get. Gives the client's side of a connection that is to change its protocol.
-fn prepare(gate: &Gate, call: &mut Call, route: &Route) -> Option<OnUpgrade> {
-    let Call {
-        provider,
-        credential,
-        parts,
-        body,
-        ..
-    } = call;
-    let wants_upgrade = upgrade::is_wanted(parts);
-    let upgrade = parts
-        .extensions
-        .remove::<OnUpgrade>()
-        .filter(|_| wants_upgrade);
-    let protocol = upgrade::protocol(&parts.headers);
-    headers::for_upstream(&mut parts.headers);
-    if let Credential::Tollgate(_) = credential {
-        let own = &gate.providers[*provider].key;
-        provider_key::replace(&mut parts.headers, own.as_ref());
+/// Waits for the request's turn at its provider, but not for one that is down where there is somebody else.
+async fn turn(
+    gate: &Gate,
+    lane: &Arc<LaneCell>,
+    asked: &Lineup,
+    elsewhere: bool,
+    account: &mut Account,
+) -> Result<Turn, NoTurn> {
+    let began = Instant::now();
+    let mut its_turn = pin!(lane.turn(asked.who(), asked.need, asked.deadline_ms));
+    let at_once = poll_fn(|cx| Poll::Ready(its_turn.as_mut().poll(cx))).await;
+    if let Poll::Ready(turn) = at_once {
+        return turn;
     }
-    if let Some(protocol) = protocol.filter(|_| upgrade.is_some()) {
-        upgrade::ask(&mut parts.headers, protocol);
-    }
-    match body {
-        _ if route.asking_body.is_some() => {
-            // The stream will be edited on its way back, so it must come plain; hyper states the new length.
-            parts.headers.insert(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            );
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
-        // hyper states the length of what there is; that there is nothing, the client must have said itself.
-        CallBody::Kept(bytes) if !bytes.is_empty() => {
-            parts.headers.remove(header::CONTENT_LENGTH);
-        }
-        CallBody::Kept(_) | CallBody::Passing(_) => {}
-    }
-    upgrade
+    account.keeps_company(asked.reads_events);
+    let turn = tokio::select! {
+        biased;
+        turn = its_turn => turn,
+        () = lane.is_down(), if elsewhere => Err(NoTurn::TooLate { wait: None }),
+        // The process is ending: whoever waits is told at once.
+        () = gate.draining() => Err(NoTurn::TooLate { wait: None }),
+    };
+    account.has_waited(began.elapsed());
+    turn
 }
 
 /// Sends the request once.
-async fn once(
+async fn send_once(
     gate: &Gate,
     provider: &Provider,
-    head: &Head,
-    body: &mut Sending,
+    route: &Route,
+    once: &mut Once,
     account: &mut Account,
 ) -> Result<Response<Incoming>, SendError> {
     let limits = &gate.settings.upstream;
@@ -261,22 +297,16 @@ async fn once(
     let header_timeout = left.map_or(limits.header_timeout, |left| {
         left.min(limits.header_timeout)
     });
-    let body = match body {
-        Sending::Kept(bytes) => SendBody::kept(bytes.clone(), account.sent_mark()),
-        Sending::Passing(incoming) => match incoming.take() {
-            Some(incoming) => SendBody::passing(
-                incoming,
-                gate.settings.server.body_timeout,
-                account.sent_mark(),
-            ),
-            // It is sent once only.
-            None => SendBody::kept(Bytes::new(), account.sent_mark()),
-        },
+    let mark = account.sent_mark();
+    let body = match (&route.body, once.body.take()) {
+        (None, Some(body)) => SendBody::passing(body, gate.settings.server.body_timeout, mark),
+        // What streams through is sent once only.
+        (kept, _) => SendBody::kept(kept.clone().unwrap_or_default(), mark),
     };
     let attempts = &mut account.record_mut().attempts;
     provider
         .upstream
-        .send(head, body, header_timeout, attempts)
+        .send(&route.head, body, header_timeout, attempts)
         .await
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::names;
 use crate::config::layers::PROVIDERS;
 use crate::config::lookup::Lookup;
-use crate::config::named;
+use crate::config::named::{self, ProviderNames};
+use crate::config::problem::nearest;
 use crate::config::scalar::Refused;
 use crate::config::settings::{ProviderSettings, Secret};
 use crate::llm::wire::Dialect;
@@ -59,6 +60,13 @@ pub(super) fn providers(lookup: &mut Lookup<'_>) -> Vec<ProviderSettings> {
             region: lookup.ask_optional(&key("region")),
             api_key: None,
             local: lookup.ask_optional(&key("local")),
+            fallbacks: lookup
+                .ask_or(
+                    &key("fallbacks"),
+                    ProviderNames::default(),
+                    Vec::<String>::new(),
+                )
+                .0,
             http2: lookup.ask_or(&key("http2"), false, false),
             ask_stream_usage: lookup.ask_or(&key("ask_stream_usage"), true, true),
         };
@@ -71,7 +79,66 @@ pub(super) fn providers(lookup: &mut Lookup<'_>) -> Vec<ProviderSettings> {
             });
         }
     }
+    check_fallbacks(lookup, &mut providers);
     providers
+}
+
+/// Every fallback is a provider that there is, another one, and one that understands the same requests.
+fn check_fallbacks(lookup: &mut Lookup<'_>, providers: &mut [ProviderSettings]) {
+    let known: Vec<(String, Dialect)> = providers
+        .iter()
+        .map(|provider| (provider.name.clone(), provider.dialect))
+        .collect();
+    let speaks: Vec<Vec<bool>> = providers
+        .iter()
+        .map(|own| {
+            let others = providers.iter();
+            others.map(|other| other.speaks(own.dialect)).collect()
+        })
+        .collect();
+    for (provider, speaks) in providers.iter_mut().zip(speaks) {
+        let key = format!("providers.{}.fallbacks", provider.name);
+        let mut seen: Vec<&str> = Vec::new();
+        for name in &provider.fallbacks {
+            let place = known.iter().position(|(known, _)| known == name);
+            let (message, help) = match place {
+                None => {
+                    let names = known.iter().map(|(name, _)| name.as_str());
+                    let help = match nearest(name, names.clone()) {
+                        Some(meant) => format!("did you mean `{meant}`?"),
+                        None => format!("known: {}", names.collect::<Vec<_>>().join(", ")),
+                    };
+                    (
+                        format!("there is no provider `{name}` that is enabled"),
+                        help,
+                    )
+                }
+                Some(_) if *name == provider.name => (
+                    "a provider cannot stand in for itself".to_owned(),
+                    "name another one: another region or account is a [providers.NAME] of its own"
+                        .to_owned(),
+                ),
+                Some(_) if seen.contains(&name.as_str()) => (
+                    format!("`{name}` is named twice"),
+                    "each is tried once, in this order".to_owned(),
+                ),
+                Some(place) if !speaks[place] => (
+                    format!(
+                        "`{name}` speaks {}, not {}",
+                        known[place].1.as_str(),
+                        provider.dialect.as_str()
+                    ),
+                    "requests are not translated: name one with the same dialect".to_owned(),
+                ),
+                Some(_) => {
+                    seen.push(name);
+                    continue;
+                }
+            };
+            let at = lookup.place(&key);
+            lookup.object(at, &key, format!("`{key}`: {message}"), &help);
+        }
+    }
 }
 
 /// tollgate's own key for a provider: the text itself, or a file that holds it. Of a provider that is switched off the file

@@ -88,6 +88,9 @@ pub struct Judgement {
     pub status: Option<u16>,
     /// How long the provider asks to stay away; not bounded here.
     pub asked: Option<Duration>,
+    /// Whether another provider or account may well serve the same request now: this one is out of order or overrun, or
+    /// its money, plan or quota is used up. Not where the request itself is at fault, or may have been billed.
+    pub elsewhere: bool,
 }
 
 /// What a name decides.
@@ -95,6 +98,8 @@ pub struct Judgement {
 enum Word {
     /// The failure stays, whatever the status.
     Never,
+    /// The same, because this account's money or plan is used up: another account may have some.
+    Spent,
     /// It passes, whatever the status, and is a matter of the whole line.
     SlowDown,
     /// It passes, whatever the status.
@@ -103,23 +108,23 @@ enum Word {
     Means(u16),
 }
 
-use Word::{Again, Means, Never, SlowDown};
+use Word::{Again, Means, Never, SlowDown, Spent};
 
 /// Names of errors, in lower case.
 const WORDS: [(&str, Word); 72] = [
     // Money and plans. OpenAI's guide to error codes; its SDKs do not know that these stay, and try three times.
-    ("insufficient_quota", Never),
-    ("billing_hard_limit_reached", Never),
-    ("billing_not_active", Never),
+    ("insufficient_quota", Spent),
+    ("billing_hard_limit_reached", Spent),
+    ("billing_not_active", Spent),
     // Anthropic's SDK, table of error classes: 429s that are a spent monthly cap.
-    ("enforced_spend_limit_reached", Never),
-    ("contract_spend_limit_reached", Never),
-    ("billing_error", Never),
+    ("enforced_spend_limit_reached", Spent),
+    ("contract_spend_limit_reached", Spent),
+    ("billing_error", Spent),
     // ChatGPT plans, as Codex reads them: until the plan's window ends, in hours.
-    ("usage_limit_reached", Never),
-    ("usage_not_included", Never),
+    ("usage_limit_reached", Spent),
+    ("usage_not_included", Spent),
     // DeepSeek's 402 and those of services like it.
-    ("insufficient_balance", Never),
+    ("insufficient_balance", Spent),
     // The request itself. OpenAI's guide and the codes of failed Responses.
     ("context_length_exceeded", Never),
     ("string_above_max_length", Never),
@@ -246,11 +251,13 @@ pub fn judge(failed: &Failed<'_>, news: &RateNews) -> Judgement {
         Failed::Tls => (Class::Terminal, Sign::Untold),
         Failed::RequestBody => (Class::Terminal, Sign::Untold),
     };
+    let untouched = matches!(failed, Failed::Tls);
     Judgement {
         class,
         sign,
         status: None,
         asked: None,
+        elsewhere: untouched || matches!(class, Class::Transient { .. }),
     }
 }
 
@@ -282,7 +289,7 @@ fn answered(status: u16, error: &AnswerError, news: &RateNews) -> Judgement {
         None => (Class::Terminal, Sign::Untold),
     };
     match decided {
-        Some(Never) => {
+        Some(Never | Spent) => {
             class = Class::Terminal;
             // It has looked at the request.
             sign = if effective.is_some() {
@@ -309,7 +316,12 @@ fn answered(status: u16, error: &AnswerError, news: &RateNews) -> Judgement {
         news.retry_after
     };
     let too_long = asked.is_some_and(|asked| asked > MAX_PAUSE);
-    let stays = decided == Some(Never) || too_long || (limited && news.spent);
+    let used_up = decided == Some(Spent) || (limited && (too_long || news.spent));
+    let stays = matches!(decided, Some(Never | Spent)) || too_long || used_up;
+    let elsewhere = match class {
+        Class::Transient { .. } => decided != Some(Never),
+        Class::Terminal | Class::Ambiguous => used_up || effective == Some(402),
+    };
     class = match (news.should_retry, class) {
         _ if stays => Class::Terminal,
         (Some(false), _) => Class::Terminal,
@@ -327,6 +339,7 @@ fn answered(status: u16, error: &AnswerError, news: &RateNews) -> Judgement {
         sign,
         status: Some(status),
         asked,
+        elsewhere,
     }
 }
 

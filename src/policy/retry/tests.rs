@@ -49,6 +49,7 @@ fn refused(asked: Option<Duration>) -> Judgement {
         sign: Sign::RateLimited,
         status: Some(429),
         asked,
+        elsewhere: true,
     }
 }
 
@@ -257,6 +258,59 @@ fn a_quota_that_minutes_do_not_refill_is_terminal_for_now() {
 }
 
 #[test]
+fn another_account_may_serve_what_this_one_is_out_of_order_or_out_of_money_for() {
+    let elsewhere = |status, kind: &str, code: &str, news: &RateNews| {
+        let error = AnswerError {
+            kind: Some(kind.to_owned()),
+            code: Some(code.to_owned()),
+            ..AnswerError::default()
+        };
+        let failed = Failed::Answered {
+            status,
+            error: &error,
+        };
+        judge(&failed, news).elsewhere
+    };
+    let nothing = RateNews::default();
+    let stop = RateNews {
+        should_retry: Some(false),
+        ..RateNews::default()
+    };
+    let tomorrow = RateNews {
+        retry_after: Some(Duration::from_secs(86_400)),
+        ..RateNews::default()
+    };
+    for (status, kind, code, news) in [
+        (429, "rate_limit_error", "", &nothing),
+        (529, "overloaded_error", "", &stop),
+        (503, "", "", &tomorrow),
+        (429, "", "insufficient_quota", &nothing),
+        (429, "", "", &tomorrow),
+        (400, "billing_error", "", &nothing),
+        (402, "", "", &nothing),
+    ] {
+        assert!(
+            elsewhere(status, kind, code, news),
+            "{status} {kind} {code}"
+        );
+    }
+    for (status, kind, code) in [
+        (400, "invalid_request_error", ""),
+        (400, "", "context_length_exceeded"),
+        (500, "", "context_length_exceeded"),
+        (401, "authentication_error", ""),
+        (404, "not_found_error", ""),
+    ] {
+        assert!(
+            !elsewhere(status, kind, code, &nothing),
+            "{status} {kind} {code}"
+        );
+    }
+    let lost = judge(&Failed::Closed(Sent::Whole), &nothing);
+    assert!(!lost.elsewhere, "it may have been billed");
+}
+
+#[test]
 fn a_used_up_quota_is_waited_for_only_where_it_is_what_went_wrong() {
     let mut headers = HeaderMap::new();
     for (name, value) in [
@@ -424,6 +478,7 @@ fn retries_beyond_the_budget_wait_and_past_the_deadline_they_are_given_up() {
             sign: Sign::Overloaded,
             status: Some(529),
             asked: None,
+            elsewhere: true,
         },
         deadline_ms: 40_000,
         ..attempted(refused(None))
