@@ -115,6 +115,7 @@ pub(super) async fn send(
                 let failed = match &opening.seen {
                     Seen::Error(error) => Some(Failed::Answered { status, error }),
                     Seen::Nothing if asked.answers_with_something(status) => Some(Failed::Empty),
+                    Seen::Cut => Some(Failed::Closed(Sent::Whole)),
                     Seen::Nothing | Seen::Answer => None,
                 };
                 let judgement = failed.map(|failed| retry::judge(&failed, &news));
