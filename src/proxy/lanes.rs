@@ -315,7 +315,10 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let left = self.cell.lock().lane.leave(self.ticket);
-        drop(left);
+        if left.is_some() {
+            // Who stood behind a large request may be able to start at once.
+            self.cell.wake.notify_one();
+        }
     }
 }
 
