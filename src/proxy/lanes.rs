@@ -37,6 +37,9 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Shortest time between two looks.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
+/// Time between two looks while a probe is due that the lane's other limits keep back, in milliseconds.
+const PROBE_RETRY_MS: u64 = 50;
+
 /// All lanes.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -260,19 +263,31 @@ impl LaneCell {
         let mut turns = Vec::new();
         let mut next_ms = None;
         let closed = matches!(state.breaker.standing(), BreakerStanding::Closed { .. });
-        if closed {
-            state.lane.resume(PauseReason::BreakerOpen);
-        } else if !state.lane.is_empty() {
+        if !closed && !state.lane.is_empty() {
             // Single requests try the provider; the line waits for what comes of it.
             match state.breaker.ask(now_ms) {
                 Ok(pass) => match state.lane.probe(now_ms) {
                     Some((give, slot)) => turns.push((give, self.turn_of(slot, Some(pass)))),
-                    None => state.breaker.unanswered(pass),
+                    None => {
+                        // Another pause or limit keeps it back.
+                        state.breaker.unanswered(pass);
+                        next_ms = Some(now_ms + PROBE_RETRY_MS);
+                    }
                 },
                 Err(again_ms) => next_ms = Some(again_ms),
             }
-            let until = state.breaker.next_ms().max(now_ms + 1);
-            state.lane.pause(until, PauseReason::BreakerOpen);
+        }
+        state.lane.resume(PauseReason::BreakerOpen);
+        match state.breaker.standing() {
+            BreakerStanding::Closed { .. } => {}
+            BreakerStanding::Open { next_probe_ms, .. } => {
+                let until = next_probe_ms.max(now_ms + 1);
+                state.lane.pause(until, PauseReason::BreakerOpen);
+            }
+            // What comes of a probe may be known at any moment.
+            BreakerStanding::HalfOpen { .. } => {
+                state.lane.pause(u64::MAX, PauseReason::BreakerOpen);
+            }
         }
         let released = state.lane.release(now_ms);
         for (give, slot) in released.started {
@@ -484,7 +499,7 @@ pub struct LaneNow {
     pub rates: Vec<RateNow>,
     /// The breaker: closed, open or half_open.
     pub breaker: String,
-    /// Why the lane rests, and for how many milliseconds more.
+    /// Why the lane rests, and for how many milliseconds more; 0 where that is not known.
     pub pauses: BTreeMap<String, u64>,
     /// Whether it goes on slowly after a pause.
     pub recovering: bool,
@@ -532,7 +547,11 @@ impl LaneNow {
                 .collect(),
             breaker: breaker.as_str().to_owned(),
             pauses: pauses
-                .map(|(why, until)| (why.as_str().to_owned(), until.saturating_sub(now_ms)))
+                .map(|(why, until)| {
+                    let known = Some(*until).filter(|until| *until < u64::MAX);
+                    let left_ms = known.map_or(0, |until| until.saturating_sub(now_ms));
+                    (why.as_str().to_owned(), left_ms)
+                })
                 .collect(),
             recovering: standing.recovering,
         }
