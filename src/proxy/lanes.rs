@@ -99,6 +99,8 @@ pub(super) struct Turn {
     cell: Arc<LaneCell>,
     slot: Option<Slot>,
     pass: Option<Pass>,
+    /// Whoever it was given to has it; until then it is worth nothing.
+    taken: bool,
 }
 
 impl Lanes {
@@ -222,7 +224,9 @@ impl LaneCell {
         let turn = given.await;
         drop(place);
         // Without a turn its sender was dropped: the deadline has passed, or somebody more urgent took the place.
-        turn.map_err(|_| NoTurn::TooLate { wait: None })
+        let mut turn = turn.map_err(|_| NoTurn::TooLate { wait: None })?;
+        turn.taken = true;
+        Ok(turn)
     }
 
     /// Lets go whoever may start now, and sees to it that the rest is looked at in time.
@@ -306,6 +310,7 @@ impl LaneCell {
             cell: Arc::clone(self),
             slot: Some(slot),
             pass,
+            taken: false,
         }
     }
 
@@ -424,8 +429,10 @@ impl Turn {
         if let Some(pass) = pass {
             state.breaker.unanswered(pass);
         }
-        if let Some(slot) = slot {
-            state.lane.finished(slot, used, now_ms);
+        match slot {
+            Some(slot) if self.taken => state.lane.finished(slot, used, now_ms),
+            Some(slot) => state.lane.unsent(slot, now_ms),
+            None => {}
         }
         drop(state);
         self.cell.open();
@@ -560,4 +567,64 @@ impl LaneNow {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::lane::Limits;
+
+    const WHO: Who<'_> = Who {
+        priority: Priority::Normal,
+        session: "s",
+        agent: "",
+    };
+
+    fn lane(limits: Limits) -> (Lanes, Arc<LaneCell>) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let lanes = Lanes::new(Clock::system(), dir.path());
+        let key = LaneKey {
+            provider: "p".into(),
+            credential: String::new(),
+            class: "m".into(),
+        };
+        let rules = LaneRules {
+            limits,
+            ..LaneRules::default()
+        };
+        let cell = lanes.of(key, || rules);
+        (lanes, cell)
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_comes_when_its_client_has_left_takes_nothing_of_the_limits() {
+        let (_lanes, cell) = lane(Limits {
+            concurrency: Some(1),
+            requests_per_day: Some(2),
+            ..Limits::default()
+        });
+        let need = Need::default();
+        let first = cell.turn(WHO, need, u64::MAX).await.expect("it is free");
+        {
+            let mut second = std::pin::pin!(cell.turn(WHO, need, u64::MAX));
+            let polled = first_look(second.as_mut()).await;
+            assert!(polled.is_none(), "it waits");
+            first.finished(None);
+            // The second has got the turn, and leaves before it looks.
+        }
+        assert_eq!(cell.lock().lane.standing(0).day, Some((1, 2)));
+        let third = cell.turn(WHO, need, u64::MAX).await;
+        assert!(third.is_ok(), "one of the day is left");
+    }
+
+    /// What a future gives at the first look.
+    async fn first_look<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(cx) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
 }
