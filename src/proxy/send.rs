@@ -106,6 +106,8 @@ pub(super) async fn send(
         let (outcome, judgement) = match sent {
             Ok(mut response) => {
                 news = RateNews::of_head(response.headers(), now_ms);
+                // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
+                account.answered(response.status());
                 let opening = if asked.lane.is_some() && upgrade.is_none() {
                     opening::open(&mut response, now_ms, &mut news).await
                 } else {
@@ -119,7 +121,6 @@ pub(super) async fn send(
                     Seen::Nothing | Seen::Answer => None,
                 };
                 let judgement = failed.map(|failed| retry::judge(&failed, &news));
-                account.answered(response.status());
                 let reply = Reply {
                     response,
                     opening,
