@@ -20,7 +20,7 @@ use super::provider_key;
 use super::route::Route;
 use super::upgrade;
 use crate::llm::rate_limits::RateNews;
-use crate::policy::retry::{self, Attempted, Failed, Next, Sent};
+use crate::policy::retry::{self, Attempted, Failed, Next, Sent, Why};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, Head, SendBody, SendError};
 
@@ -161,7 +161,7 @@ pub(super) async fn send(
         let next = match provider.retries.lock() {
             Ok(mut budget) => retry::next(&attempted, &mut budget),
             Err(_) => Next::GiveUp(retry::GiveUp {
-                why: retry::Why::BudgetSpent,
+                why: Why::BudgetSpent,
                 stop: false,
             }),
         };
@@ -188,7 +188,9 @@ pub(super) async fn send(
                         return Err(refusal(&error, &provider.base_url));
                     }
                 };
-                if let Some((name, value)) = given_up.marker().filter(|_| tries > 1) {
+                // Where nobody is to try again, tollgate has not spent anything that the client would only repeat.
+                let first_and_last = tries == 1 && given_up.why == Why::RetriesSpent;
+                if let Some((name, value)) = given_up.marker().filter(|_| !first_and_last) {
                     reply.response.headers_mut().insert(name, value);
                 }
                 reply.upgrade = upgrade;
