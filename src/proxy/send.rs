@@ -20,7 +20,7 @@ use super::provider_key;
 use super::route::Route;
 use super::upgrade;
 use crate::llm::rate_limits::RateNews;
-use crate::policy::retry::{self, Attempted, Failed, Next, Sent, Why};
+use crate::policy::retry::{self, Attempted, Failed, GiveUp, Next, Sent, Why};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, Head, SendBody, SendError};
 
@@ -160,44 +160,54 @@ pub(super) async fn send(
         };
         let next = match provider.retries.lock() {
             Ok(mut budget) => retry::next(&attempted, &mut budget),
-            Err(_) => Next::GiveUp(retry::GiveUp {
+            Err(_) => Next::GiveUp(GiveUp {
                 why: Why::BudgetSpent,
                 stop: false,
             }),
         };
-        match next {
+        let given_up = match next {
             Next::RetryIn(pause) => {
                 gate.metrics.retried(&provider.settings.name);
                 tracing::debug!(provider = %provider.settings.name, attempt = tries, ?pause, "trying again");
-                drop(outcome);
-                drop(turn);
+                // Its place is another's meanwhile.
+                drop(turn.take());
                 account.tries_again();
                 let began = Instant::now();
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = gate.draining() => {}
-                }
-                account.has_waited(began.elapsed());
-            }
-            Next::GiveUp(given_up) => {
-                let mut reply = match outcome {
-                    Ok(reply) => reply,
-                    Err(error) => {
-                        let provider = &provider.settings;
-                        tracing::warn!(provider = %provider.name, error = &error as &dyn std::error::Error, "request not answered");
-                        return Err(refusal(&error, &provider.base_url));
-                    }
+                let goes_on = tokio::select! {
+                    () = tokio::time::sleep(pause) => true,
+                    () = gate.draining() => false,
                 };
-                // Where nobody is to try again, tollgate has not spent anything that the client would only repeat.
-                let first_and_last = tries == 1 && given_up.why == Why::RetriesSpent;
-                if let Some((name, value)) = given_up.marker().filter(|_| !first_and_last) {
-                    reply.response.headers_mut().insert(name, value);
+                account.has_waited(began.elapsed());
+                if goes_on {
+                    continue;
                 }
-                reply.upgrade = upgrade;
-                account.has_turn(turn);
-                return Ok(reply);
+                // The process is ending, and nobody asked for a retry so soon: what the provider said is the answer.
+                if let Ok(reply) = &outcome {
+                    account.answered(reply.response.status());
+                }
+                GiveUp {
+                    why: Why::Deadline,
+                    stop: false,
+                }
             }
+            Next::GiveUp(given_up) => given_up,
+        };
+        let mut reply = match outcome {
+            Ok(reply) => reply,
+            Err(error) => {
+                let provider = &provider.settings;
+                tracing::warn!(provider = %provider.name, error = &error as &dyn std::error::Error, "request not answered");
+                return Err(refusal(&error, &provider.base_url));
+            }
+        };
+        // Where nobody is to try again, tollgate has not spent anything that the client would only repeat.
+        let first_and_last = tries == 1 && given_up.why == Why::RetriesSpent;
+        if let Some((name, value)) = given_up.marker().filter(|_| !first_and_last) {
+            reply.response.headers_mut().insert(name, value);
         }
+        reply.upgrade = upgrade;
+        account.has_turn(turn);
+        return Ok(reply);
     }
 }
 
