@@ -189,7 +189,10 @@ fn lanes(lanes: &[LaneNow]) -> String {
             lane.breaker.clone(),
             listed(
                 pauses
-                    .map(|(why, ms)| format!("{why} for {}", eases(*ms)))
+                    .map(|(why, ms)| match ms {
+                        0 => why.clone(),
+                        _ => format!("{why} for {}", eases(*ms)),
+                    })
                     .collect(),
             ),
         ]);

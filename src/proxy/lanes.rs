@@ -37,6 +37,9 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// Shortest time between two looks.
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 
+/// Time between two looks while a probe is due that the lane's other limits keep back, in milliseconds.
+const PROBE_RETRY_MS: u64 = 50;
+
 /// All lanes.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -98,6 +101,8 @@ pub(super) struct Turn {
     cell: Arc<LaneCell>,
     slot: Option<Slot>,
     pass: Option<Pass>,
+    /// Whoever it was given to has it; until then it is worth nothing.
+    taken: bool,
 }
 
 impl Lanes {
@@ -222,7 +227,9 @@ impl LaneCell {
         let turn = given.await;
         drop(place);
         // Without a turn its sender was dropped: the deadline has passed, or somebody more urgent took the place.
-        turn.map_err(|_| NoTurn::TooLate { wait: None })
+        let mut turn = turn.map_err(|_| NoTurn::TooLate { wait: None })?;
+        turn.taken = true;
+        Ok(turn)
     }
 
     /// Done when the breaker is open, or half open, so that only single requests pass.
@@ -279,19 +286,31 @@ impl LaneCell {
         let mut turns = Vec::new();
         let mut next_ms = None;
         let closed = matches!(state.breaker.standing(), BreakerStanding::Closed { .. });
-        if closed {
-            state.lane.resume(PauseReason::BreakerOpen);
-        } else if !state.lane.is_empty() {
+        if !closed && !state.lane.is_empty() {
             // Single requests try the provider; the line waits for what comes of it.
             match state.breaker.ask(now_ms) {
                 Ok(pass) => match state.lane.probe(now_ms) {
                     Some((give, slot)) => turns.push((give, self.turn_of(slot, Some(pass)))),
-                    None => state.breaker.unanswered(pass),
+                    None => {
+                        // Another pause or limit keeps it back.
+                        state.breaker.unanswered(pass);
+                        next_ms = Some(now_ms + PROBE_RETRY_MS);
+                    }
                 },
                 Err(again_ms) => next_ms = Some(again_ms),
             }
-            let until = state.breaker.next_ms().max(now_ms + 1);
-            state.lane.pause(until, PauseReason::BreakerOpen);
+        }
+        state.lane.resume(PauseReason::BreakerOpen);
+        match state.breaker.standing() {
+            BreakerStanding::Closed { .. } => {}
+            BreakerStanding::Open { next_probe_ms, .. } => {
+                let until = next_probe_ms.max(now_ms + 1);
+                state.lane.pause(until, PauseReason::BreakerOpen);
+            }
+            // What comes of a probe may be known at any moment.
+            BreakerStanding::HalfOpen { .. } => {
+                state.lane.pause(u64::MAX, PauseReason::BreakerOpen);
+            }
         }
         let released = state.lane.release(now_ms);
         for (give, slot) in released.started {
@@ -310,6 +329,7 @@ impl LaneCell {
             cell: Arc::clone(self),
             slot: Some(slot),
             pass,
+            taken: false,
         }
     }
 
@@ -334,7 +354,10 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let left = self.cell.lock().lane.leave(self.ticket);
-        drop(left);
+        if left.is_some() {
+            // Who stood behind a large request may be able to start at once.
+            self.cell.wake.notify_one();
+        }
     }
 }
 
@@ -428,8 +451,10 @@ impl Turn {
         if let Some(pass) = pass {
             state.breaker.unanswered(pass);
         }
-        if let Some(slot) = slot {
-            state.lane.finished(slot, used, now_ms);
+        match slot {
+            Some(slot) if self.taken => state.lane.finished(slot, used, now_ms),
+            Some(slot) => state.lane.unsent(slot, now_ms),
+            None => {}
         }
         drop(state);
         self.cell.open();
@@ -503,7 +528,7 @@ pub struct LaneNow {
     pub rates: Vec<RateNow>,
     /// The breaker: closed, open or half_open.
     pub breaker: String,
-    /// Why the lane rests, and for how many milliseconds more.
+    /// Why the lane rests, and for how many milliseconds more; 0 where that is not known.
     pub pauses: BTreeMap<String, u64>,
     /// Whether it goes on slowly after a pause.
     pub recovering: bool,
@@ -551,7 +576,11 @@ impl LaneNow {
                 .collect(),
             breaker: breaker.as_str().to_owned(),
             pauses: pauses
-                .map(|(why, until)| (why.as_str().to_owned(), until.saturating_sub(now_ms)))
+                .map(|(why, until)| {
+                    let known = Some(*until).filter(|until| *until < u64::MAX);
+                    let left_ms = known.map_or(0, |until| until.saturating_sub(now_ms));
+                    (why.as_str().to_owned(), left_ms)
+                })
                 .collect(),
             recovering: standing.recovering,
         }
@@ -560,4 +589,64 @@ impl LaneNow {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::lane::Limits;
+
+    const WHO: Who<'_> = Who {
+        priority: Priority::Normal,
+        session: "s",
+        agent: "",
+    };
+
+    fn lane(limits: Limits) -> (Lanes, Arc<LaneCell>) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let lanes = Lanes::new(Clock::system(), dir.path());
+        let key = LaneKey {
+            provider: "p".into(),
+            credential: String::new(),
+            class: "m".into(),
+        };
+        let rules = LaneRules {
+            limits,
+            ..LaneRules::default()
+        };
+        let cell = lanes.of(key, || rules);
+        (lanes, cell)
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_comes_when_its_client_has_left_takes_nothing_of_the_limits() {
+        let (_lanes, cell) = lane(Limits {
+            concurrency: Some(1),
+            requests_per_day: Some(2),
+            ..Limits::default()
+        });
+        let need = Need::default();
+        let first = cell.turn(WHO, need, u64::MAX).await.expect("it is free");
+        {
+            let mut second = std::pin::pin!(cell.turn(WHO, need, u64::MAX));
+            let polled = first_look(second.as_mut()).await;
+            assert!(polled.is_none(), "it waits");
+            first.finished(None);
+            // The second has got the turn, and leaves before it looks.
+        }
+        assert_eq!(cell.lock().lane.standing(0).day, Some((1, 2)));
+        let third = cell.turn(WHO, need, u64::MAX).await;
+        assert!(third.is_ok(), "one of the day is left");
+    }
+
+    /// What a future gives at the first look.
+    async fn first_look<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(cx) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -27,11 +27,14 @@ const LONGEST_BYTES: usize = 64 * 1024;
 /// anybody can wait to see.
 const LONGEST_TIME: Duration = Duration::from_secs(2);
 
+/// What comes of a body.
+type Came = Result<Frame<Bytes>, hyper::Error>;
+
 /// The beginning of an answer.
 #[derive(Debug)]
 pub(super) struct Opening {
-    /// What was read; it goes to the client first.
-    pub(super) begun: VecDeque<Bytes>,
+    /// What was read; it goes to the client first. A break is part of it: the body itself does not tell of it twice.
+    pub(super) begun: VecDeque<Came>,
     /// What it says.
     pub(super) seen: Seen,
 }
@@ -55,6 +58,8 @@ pub(super) enum Seen {
     Error(AnswerError),
     /// It ended without anything in it.
     Nothing,
+    /// It broke off before it showed what it is.
+    Cut,
 }
 
 /// Reads the beginning of an answer, as much as is needed to tell whether it is one. What an error says of limits is added
@@ -72,22 +77,26 @@ pub(super) async fn open(
     let mut begun = VecDeque::new();
     let until = Instant::now() + LONGEST_TIME;
     let body = response.body_mut();
-    let mut bytes = 0;
+    let (mut bytes, mut cut) = (0, false);
     loop {
         let mut ended = body.is_end_stream();
         if !ended {
-            match timeout_at(until, body.frame()).await {
-                // Too slow, or broken: what comes of it shows as it goes on.
-                Err(_) | Ok(Some(Err(_))) => break,
-                Ok(None) => ended = true,
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        bytes += data.len();
-                        decoder.push(&data).ok();
-                        begun.push_back(data);
-                    }
-                    Err(_) => ended = true,
-                },
+            // Too slow: what comes of it shows as it goes on.
+            let Ok(came) = timeout_at(until, body.frame()).await else {
+                break;
+            };
+            match came.as_ref().map(|came| came.as_ref().map(Frame::data_ref)) {
+                Some(Ok(Some(data))) => {
+                    bytes += data.len();
+                    decoder.push(data).ok();
+                }
+                // Trailers are the last.
+                Some(Ok(None)) | None => ended = true,
+                Some(Err(_)) => cut = true,
+            }
+            begun.extend(came);
+            if cut {
+                break;
             }
         }
         if ended {
@@ -108,12 +117,13 @@ pub(super) async fn open(
         };
         return Opening { begun, seen };
     }
-    let seen = match failed {
-        true => {
-            let error = read_error(status.as_u16(), &headers, decoder.sink(), now_ms, news);
-            Seen::Error(error.unwrap_or_default())
-        }
-        false => Seen::Answer,
+    let seen = if failed {
+        let error = read_error(status.as_u16(), &headers, decoder.sink(), now_ms, news);
+        Seen::Error(error.unwrap_or_default())
+    } else if cut {
+        Seen::Cut
+    } else {
+        Seen::Answer
     };
     Opening { begun, seen }
 }

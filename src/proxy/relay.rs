@@ -80,6 +80,7 @@ pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<Answe
     }
     let mut relay = Relay {
         begun: opening.begun,
+        gave_way: false,
         inner: body,
         limits: Limits::of(&account),
         meter,
@@ -116,7 +117,9 @@ fn meter(endpoint: Endpoint, headers: &HeaderMap) -> Option<Meter> {
 /// A provider's answer on its way to the client.
 pub struct Relay {
     /// What of the answer was read before any of it went out.
-    begun: VecDeque<Bytes>,
+    begun: VecDeque<Result<Frame<Bytes>, hyper::Error>>,
+    /// Before a break that was read already, hyper has had its turn to write.
+    gave_way: bool,
     inner: Incoming,
     limits: Limits,
     meter: Option<Meter>,
@@ -272,8 +275,14 @@ impl Relay {
             if let Some(trailers) = self.trailers.take() {
                 return Poll::Ready(Some(Ok(trailers)));
             }
+            if matches!(self.begun.front(), Some(Err(_))) && !self.gave_way {
+                // hyper forgets what it has not written yet when a body breaks off: what came before goes out first.
+                self.gave_way = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let next = match self.begun.pop_front() {
-                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                Some(came) => Poll::Ready(Some(came)),
                 None => Pin::new(&mut self.inner).poll_frame(cx),
             };
             match next {
@@ -355,7 +364,8 @@ impl Body for Relay {
         if self.hide.is_some() {
             return SizeHint::default();
         }
-        let begun: u64 = self.begun.iter().map(|data| data.len() as u64).sum();
+        let begun = self.begun.iter().flatten().filter_map(Frame::data_ref);
+        let begun: u64 = begun.map(|data| data.len() as u64).sum();
         let mut hint = self.inner.size_hint();
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(begun));

@@ -20,7 +20,7 @@ use super::opening::{self, Opening, Seen};
 use super::parse::{CallBody, Once};
 use super::route::{self, Route};
 use crate::llm::rate_limits::RateNews;
-use crate::policy::retry::{self, Attempted, Failed, Next, Sent};
+use crate::policy::retry::{self, Attempted, Failed, GiveUp, Next, Sent, Why};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, SendBody, SendError};
 
@@ -162,6 +162,8 @@ async fn send_to(
         let (outcome, judgement) = match sent {
             Ok(mut response) => {
                 news = RateNews::of_head(response.headers(), now_ms);
+                // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
+                account.answered(response.status());
                 let opening = if asked.lane.is_some() && once.upgrade.is_none() {
                     opening::open(&mut response, now_ms, &mut news).await
                 } else {
@@ -171,10 +173,10 @@ async fn send_to(
                 let failed = match &opening.seen {
                     Seen::Error(error) => Some(Failed::Answered { status, error }),
                     Seen::Nothing if asked.answers_with_something(status) => Some(Failed::Empty),
+                    Seen::Cut => Some(Failed::Closed(Sent::Whole)),
                     Seen::Nothing | Seen::Answer => None,
                 };
                 let judgement = failed.map(|failed| retry::judge(&failed, &news));
-                account.answered(response.status());
                 let reply = Reply {
                     response,
                     opening,
@@ -217,42 +219,54 @@ async fn send_to(
         };
         let next = match provider.retries.lock() {
             Ok(mut budget) => retry::next(&attempted, &mut budget),
-            Err(_) => Next::GiveUp(retry::GiveUp {
-                why: retry::Why::BudgetSpent,
+            Err(_) => Next::GiveUp(GiveUp {
+                why: Why::BudgetSpent,
                 stop: false,
             }),
         };
-        match next {
+        let given_up = match next {
             Next::RetryIn(pause) => {
                 gate.metrics.retried(&provider.settings.name);
                 tracing::debug!(provider = %provider.settings.name, attempt = tries, ?pause, "trying again");
-                drop(outcome);
-                drop(turn);
+                // Its place is another's meanwhile.
+                drop(turn.take());
                 account.tries_again();
                 account.keeps_company(asked.reads_events);
                 let began = Instant::now();
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = gate.draining() => {}
-                }
+                let goes_on = tokio::select! {
+                    () = tokio::time::sleep(pause) => true,
+                    () = gate.draining() => false,
+                };
                 account.has_waited(began.elapsed());
+                if goes_on {
+                    continue;
+                }
+                // The process is ending, and nobody asked for a retry so soon: what the provider said is the answer.
+                if let Ok(reply) = &outcome {
+                    account.answered(reply.response.status());
+                }
+                GiveUp {
+                    why: Why::Deadline,
+                    stop: false,
+                }
             }
-            Next::GiveUp(given_up) => {
-                account.has_turn(turn);
-                let reply = outcome.map(|mut reply| {
-                    if let Some((name, value)) = given_up.marker().filter(|_| tries > 1) {
-                        reply.response.headers_mut().insert(name, value);
-                    }
-                    settle(reply, once)
-                });
-                let reply = reply.map_err(|error| {
-                    let name = &provider.settings.name;
-                    tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
-                    refusal(&error, base_url)
-                });
-                return (reply, judgement.elsewhere);
+            Next::GiveUp(given_up) => given_up,
+        };
+        account.has_turn(turn);
+        let reply = outcome.map(|mut reply| {
+            // Where nobody is to try again, tollgate has not spent anything that the client would only repeat.
+            let first_and_last = tries == 1 && given_up.why == Why::RetriesSpent;
+            if let Some((name, value)) = given_up.marker().filter(|_| !first_and_last) {
+                reply.response.headers_mut().insert(name, value);
             }
-        }
+            settle(reply, once)
+        });
+        let reply = reply.map_err(|error| {
+            let name = &provider.settings.name;
+            tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
+            refusal(&error, base_url)
+        });
+        return (reply, judgement.elsewhere);
     }
 }
 

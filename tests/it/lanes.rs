@@ -6,15 +6,15 @@ use tollgate::store::record::Outcome;
 
 use crate::rig::*;
 
-const PATH: &str = "POST /anthropic/v1/messages";
-const BODY: &str =
+pub(crate) const PATH: &str = "POST /anthropic/v1/messages";
+pub(crate) const BODY: &str =
     r#"{"model":"claude-sonnet-5-5","max_tokens":10,"messages":[{"role":"user","content":"hi"}]}"#;
-const GOOD: &str = r#"{"id":"m","model":"claude-sonnet-5-5","stop_reason":"end_turn","content":[],"usage":{"input_tokens":5,"output_tokens":5}}"#;
+pub(crate) const GOOD: &str = r#"{"id":"m","model":"claude-sonnet-5-5","stop_reason":"end_turn","content":[],"usage":{"input_tokens":5,"output_tokens":5}}"#;
 
 /// The rig sends everything once.
-const RETRIES: [(&str, &str); 1] = [("send.max_retries", "3")];
+pub(crate) const RETRIES: [(&str, &str); 1] = [("send.max_retries", "3")];
 
-fn refused(status: &str, headers: &[(&str, &str)], kind: &str) -> Vec<u8> {
+pub(crate) fn refused(status: &str, headers: &[(&str, &str)], kind: &str) -> Vec<u8> {
     let mut all = vec![("content-type", "application/json")];
     all.extend_from_slice(headers);
     answer(
@@ -25,7 +25,7 @@ fn refused(status: &str, headers: &[(&str, &str)], kind: &str) -> Vec<u8> {
 }
 
 /// A provider that answers its requests by turns.
-async fn by_turns(answers: Vec<Vec<u8>>) -> Answering {
+pub(crate) async fn by_turns(answers: Vec<Vec<u8>>) -> Answering {
     let turn = AtomicUsize::new(0);
     Upstream::start().await.answering(move |_| {
         let turn = turn.fetch_add(1, Ordering::Relaxed);
