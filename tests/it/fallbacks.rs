@@ -4,6 +4,9 @@
 use tollgate::config::settings::Secret;
 use tollgate::store::record::Outcome;
 
+use tempfile::TempDir;
+
+use crate::binary::{self, Proxy};
 use crate::rig::*;
 
 const PATH: &str = "POST /openai/v1/chat/completions";
@@ -196,4 +199,39 @@ async fn what_its_provider_holds_a_part_of_stays_with_it() {
         .await;
     assert_eq!(head.status(), 503);
     assert_eq!(second.take().len(), 0);
+}
+
+#[tokio::test]
+async fn after_a_crash_a_request_that_fell_back_is_found_at_the_provider_it_went_to() {
+    let first = always(refusing("503 Service Unavailable", "overloaded")).await;
+    let second = Upstream::start().await;
+    let home = TempDir::new().expect("a folder");
+    let start = || {
+        let mut command = binary::tollgate(home.path());
+        command.args(binary::before(first.address));
+        for setting in [
+            "send.max_retries=0".to_owned(),
+            "providers.openai.fallbacks=openrouter".to_owned(),
+            format!("providers.openrouter.base_url=http://{}", second.address),
+        ] {
+            command.args(["--set", &setting]);
+        }
+        Proxy::start(command)
+    };
+    let mut proxy = start().await;
+    let mut client = Wire::connect(proxy.address).await;
+    client.send(request(PATH, &[], BODY)).await;
+    let (mut provider, _, _) = second.request().await;
+    provider.send(stream_head("application/json")).await;
+    let head = client.head().await;
+    let id = head
+        .value("x-tollgate-request-id")
+        .expect("an id")
+        .to_owned();
+    proxy.process.kill().await;
+    let proxy = start().await;
+    let record = proxy.get(&format!("/api/v1/requests/{id}")).await.json();
+    assert_eq!(record["outcome"], "interrupted", "{record}");
+    assert_eq!(record["provider"], "openrouter");
+    assert_eq!(record["route"]["requested_provider"], "openai");
 }

@@ -208,3 +208,61 @@ async fn a_crowd_that_is_refused_together_rests_the_line_as_one_refusal_would() 
     let rests = lane["pauses"]["rate_limited"].as_u64().expect("it rests");
     assert!(rests <= 4_000, "as after one refusal: {lane}");
 }
+
+/// A tollgate whose only turn somebody has, until the connection that is given back answers.
+async fn occupied(upstream: &Upstream, extra: &[(&str, &str)]) -> (Tollgate, Wire, Wire) {
+    let tollgate = Tollgate::changed(upstream.address, extra, |settings| {
+        settings.limits = vec![tollgate::policy::limits::LimitRule {
+            concurrency: Some(1),
+            ..Default::default()
+        }];
+    })
+    .await;
+    let mut first = tollgate.connect().await;
+    first.send(request(PATH, &[], BODY)).await;
+    let (provider, _, _) = upstream.request().await;
+    (tollgate, first, provider)
+}
+
+#[tokio::test]
+async fn who_says_how_long_it_waits_is_told_in_time_that_its_turn_does_not_come() {
+    let upstream = Upstream::start().await;
+    let (tollgate, _first, _provider) = occupied(&upstream, &[]).await;
+    let mut second = tollgate.connect().await;
+    let patience = [("x-stainless-timeout", "0.3")];
+    second.send(request(PATH, &patience, BODY)).await;
+    let (head, body) = second.message().await;
+    assert_eq!(head.status(), 429, "{}", body.text());
+    let record = tollgate.record(&head).await;
+    let waited = record.queued_us;
+    assert!((200_000..300_000).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn a_streaming_client_hears_comments_while_it_waits_for_its_turn() {
+    let upstream = Upstream::start().await;
+    let keep_alive = [("throttle.queue.keep_alive", "20ms")];
+    let (tollgate, mut first, mut provider) = occupied(&upstream, &keep_alive).await;
+    let mut second = tollgate.connect().await;
+    let stream = BODY.replacen('{', r#"{"stream":true,"#, 1);
+    // Who hears comments is not held to a timeout for its answer's beginning.
+    let patience = [("x-stainless-timeout", "0.05")];
+    second.send(request(PATH, &patience, &stream)).await;
+    let head = second.head().await;
+    assert_eq!(head.status(), 200);
+    provider.send(json_answer(GOOD)).await;
+    assert_eq!(first.message().await.0.status(), 200);
+    let (head, _) = provider.message().await;
+    assert!(head.asks().contains("/v1/messages"));
+    let events = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"claude-sonnet-5-5\",\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":5}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    provider
+        .send(answer(
+            "200 OK",
+            &[("content-type", "text/event-stream")],
+            events,
+        ))
+        .await;
+    let text = second.body().await.text();
+    assert!(text.starts_with(": tollgate: waiting"), "{text}");
+    assert!(text.ends_with(events), "{text}");
+}
