@@ -1,7 +1,8 @@
 //! `tollgate check`: whether the configuration holds, and what it means: every effective value and where it is from, the
-//! budgets and levels in words, and what the linter finds.
+//! budgets, levels and routes in words, and what the linter finds.
 
 mod meaning;
+mod routing;
 
 use std::process::ExitCode;
 
@@ -10,6 +11,8 @@ use serde_json::json;
 
 use super::{inputs, print};
 use crate::cli::{CheckArgs, Options};
+use crate::clock::Clock;
+use crate::config::settings::Settings;
 use crate::config::{self, ConfigError, Findings, Loaded, Origin};
 use crate::failure::{Exit, Failure};
 use crate::llm::catalogue::Catalogue;
@@ -44,11 +47,24 @@ pub fn run(args: &CheckArgs, options: &Options) -> Result<ExitCode, Failure> {
             return Err(failure.because(error));
         }
     };
-    let findings = loaded.lint(&catalogue);
+    let now = Clock::system().unix_ms();
+    match loaded.check_routing(&catalogue, now) {
+        Ok(()) => {}
+        Err(ConfigError::Wrong(problems)) if args.json => {
+            let report = json!({ "ok": false, "problems": problems.to_json() });
+            print(&format!("{report:#}\n"))?;
+            return Ok(Exit::Failure.into());
+        }
+        Err(error) => return Err(Failure::from(error).exiting(Exit::Failure)),
+    }
+    let findings = loaded.lint(&catalogue, now);
+    let settings = &loaded.settings;
     print(&if args.json {
-        json_report(&loaded, &findings)
+        let routing = routing::json(settings, &catalogue, now);
+        json_report(&loaded, &findings, &routing)
     } else {
-        text_report(&loaded, &findings)
+        let routing = routing::text(settings, &catalogue, now);
+        text_report(&loaded, &findings, &routing)
     })?;
     if args.strict && findings.warnings() > 0 {
         return Ok(Exit::Failure.into());
@@ -66,7 +82,7 @@ fn plain_table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn text_report(loaded: &Loaded, findings: &Findings) -> String {
+fn text_report(loaded: &Loaded, findings: &Findings, routing: &str) -> String {
     let settings = &loaded.settings;
     let file = loaded
         .file
@@ -84,6 +100,7 @@ fn text_report(loaded: &Loaded, findings: &Findings) -> String {
         .filter(|value| value.origin != Origin::Default)
         .count();
     let mut report = format!("config file: {file}\n{table}\n");
+    let routing_blocks = routing_blocks(settings);
     for (count, blocks) in [
         (
             settings.classify.priority_rules.len(),
@@ -91,12 +108,14 @@ fn text_report(loaded: &Loaded, findings: &Findings) -> String {
         ),
         (settings.classify.tasks.tasks.len(), "[[classify.task]]"),
         (settings.models.len(), "[[models]]"),
+        (routing_blocks.0, "[[routing.rules]]"),
+        (routing_blocks.1, "[[routing.ladders]]"),
     ] {
         if count > 0 {
             report += &format!("{blocks}: {count}\n");
         }
     }
-    report += &format!("\n{}\n", meaning::text(settings));
+    report += &format!("\n{}\n{routing}\n", meaning::text(settings));
     let (warnings, notes) = (findings.warnings(), findings.notes());
     if warnings + notes > 0 {
         // Standard output takes the colours out where it is no terminal.
@@ -111,6 +130,17 @@ fn text_report(loaded: &Loaded, findings: &Findings) -> String {
         )
 }
 
+/// How many rules and ladders of routing are the user's.
+fn routing_blocks(settings: &Settings) -> (usize, usize) {
+    let routing = &settings.routing;
+    let rules = routing.rules.iter().filter(|rule| rule.block.is_some());
+    let ladders = routing
+        .ladders
+        .iter()
+        .filter(|ladder| ladder.block.is_some());
+    (rules.count(), ladders.count())
+}
+
 fn counted(count: usize, what: &str) -> String {
     match count {
         0 => String::new(),
@@ -119,7 +149,7 @@ fn counted(count: usize, what: &str) -> String {
     }
 }
 
-fn json_report(loaded: &Loaded, findings: &Findings) -> String {
+fn json_report(loaded: &Loaded, findings: &Findings, routing: &serde_json::Value) -> String {
     let values: serde_json::Map<String, serde_json::Value> = loaded
         .values
         .iter()
@@ -136,6 +166,7 @@ fn json_report(loaded: &Loaded, findings: &Findings) -> String {
         })
         .collect();
     let settings = &loaded.settings;
+    let routing_blocks = routing_blocks(settings);
     let report = json!({
         "ok": true,
         "file": loaded.file,
@@ -144,9 +175,12 @@ fn json_report(loaded: &Loaded, findings: &Findings) -> String {
             "classify.priority": settings.classify.priority_rules.len(),
             "classify.task": settings.classify.tasks.tasks.len(),
             "models": settings.models.len(),
+            "routing.rules": routing_blocks.0,
+            "routing.ladders": routing_blocks.1,
         },
         "budgets": meaning::budgets_json(settings),
         "levels": meaning::levels_json(settings),
+        "routing": routing,
         "warnings": findings.warnings(),
         "findings": findings.to_json(),
     });

@@ -27,6 +27,7 @@ use crate::cli::{Cli, Command, Options};
 use crate::clock::Clock;
 use crate::config::{self, Inputs, Loaded};
 use crate::failure::{Exit, Failure};
+use crate::llm::catalogue::Catalogue;
 
 /// Runs the command of a command line.
 ///
@@ -35,7 +36,11 @@ use crate::failure::{Exit, Failure};
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let options = &cli.options;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(load(options)?.settings),
+        Command::Serve => {
+            let loaded = load(options)?;
+            check_routes(&loaded)?;
+            serve::run(loaded.settings)
+        }
         Command::Demo(args) => demo::run(&args, options),
         Command::Usage(args) => {
             let settings = load(options)?.settings;
@@ -81,6 +86,20 @@ fn inputs(options: &Options) -> Inputs {
 /// It does not hold.
 pub fn load(options: &Options) -> Result<Loaded, Failure> {
     config::load(&inputs(options)).map_err(Failure::from)
+}
+
+/// Holds the user's own routes against the catalogue. Without any there is nothing to hold, and the catalogue is read only
+/// once.
+fn check_routes(loaded: &Loaded) -> Result<(), Failure> {
+    if !loaded.has_own_routes() {
+        return Ok(());
+    }
+    let catalogue = Catalogue::builtin().extended(&loaded.settings.models);
+    let catalogue = catalogue.map_err(|error| {
+        Failure::usage("the prices under [[models]] cannot be used").because(error)
+    })?;
+    let checked = loaded.check_routing(&catalogue, Clock::system().unix_ms());
+    checked.map_err(Failure::from)
 }
 
 /// Writes a result to standard output. A reader that has gone (`| head`) has read enough: that is no failure.

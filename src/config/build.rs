@@ -4,6 +4,7 @@ mod budgets;
 mod names;
 mod policies;
 mod providers;
+mod routing;
 mod send;
 mod server;
 mod throttle;
@@ -16,10 +17,14 @@ use crate::policy::task::{TaskDetector, TaskRule, TaskRules};
 
 /// Asks for every key.
 pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
+    let server = server::server(lookup);
+    let upstream = server::upstream(lookup);
+    let providers = providers::providers(lookup);
     let mut settings = Settings {
-        server: server::server(lookup),
-        upstream: server::upstream(lookup),
-        providers: providers::providers(lookup),
+        server,
+        upstream,
+        routing: routing::routing(lookup, &providers),
+        providers,
         ledger: ledger(lookup),
         log: LogSettings {
             level: lookup.ask("log.level"),
@@ -40,6 +45,7 @@ pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
         models: lookup.ask_tables("models"),
     };
     policies::check_tiers(lookup, &settings);
+    routing::check_tasks(lookup, &settings);
     server::check_reach(lookup, &mut settings);
     settings
 }

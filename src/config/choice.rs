@@ -4,6 +4,7 @@ use super::scalar::{Base, Raw, Refused, Setting};
 use super::settings::{AuthMode, LogFormat, LogLevel, ThrottleMode};
 use crate::llm::wire::Dialect;
 use crate::policy::budget::Window;
+use crate::policy::routing;
 use crate::units::Priority;
 
 /// Finds the choice of that name, in any case.
@@ -87,6 +88,17 @@ impl Setting for ThrottleMode {
     fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
         use ThrottleMode::{Off, On, Shadow};
         choice(raw, &[On, Shadow, Off].map(|mode| (mode.as_str(), mode)))
+    }
+}
+
+impl Setting for routing::Mode {
+    const EXPECTED: &'static str = "expected off, shadow or on";
+    fn placeholder() -> Self {
+        routing::Mode::Off
+    }
+    fn read(raw: &Raw<'_>, _: Base<'_>) -> Result<Self, Refused> {
+        use routing::Mode::{Off, On, Shadow};
+        choice(raw, &[Off, Shadow, On].map(|mode| (mode.as_str(), mode)))
     }
 }
 

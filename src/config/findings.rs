@@ -4,6 +4,7 @@ use annotate_snippets::{Level, Renderer};
 
 use super::Loaded;
 use super::lint::{self, Finding, Severity};
+use super::lookup::place_of;
 use super::problem::Problem;
 use crate::llm::catalogue::Catalogue;
 
@@ -12,9 +13,9 @@ use crate::llm::catalogue::Catalogue;
 pub struct Findings(Vec<(Finding, Problem)>);
 
 impl Loaded {
-    /// Looks for what the configuration cannot mean.
-    pub fn lint(&self, catalogue: &Catalogue) -> Findings {
-        let findings = lint::lint(&self.settings, catalogue);
+    /// Looks for what the configuration cannot mean, with the prices of a moment (Unix milliseconds).
+    pub fn lint(&self, catalogue: &Catalogue, at_unix_ms: u64) -> Findings {
+        let findings = lint::lint(&self.settings, catalogue, at_unix_ms);
         let placed = findings.into_iter().map(|finding| {
             let own = self.places.get(&finding.key);
             let other = finding
@@ -26,7 +27,10 @@ impl Loaded {
                 (Some(own), Some(other)) if own.is_built_in() && !other.is_built_in() => {
                     Some(other)
                 }
-                (own, other) => own.or(other),
+                // A value that is not written down is missing in its block.
+                (own, other) => own
+                    .or(other)
+                    .or_else(|| place_of(&self.places, &finding.key)),
             };
             let problem = Problem {
                 place: place.cloned(),

@@ -279,7 +279,7 @@ pub(super) struct NamedSection {
 }
 
 /// The keys of a policy, and `tier`.
-const POLICY_KEYS: [&str; 10] = [
+const POLICY_KEYS: [&str; 11] = [
     "tier",
     "requests_per_minute",
     "requests_per_hour",
@@ -290,6 +290,7 @@ const POLICY_KEYS: [&str; 10] = [
     "max_depth",
     "max_priority",
     "priority",
+    "pin_model",
 ];
 
 const fn named(name: &'static str, founding: &'static [&'static str]) -> NamedSection {

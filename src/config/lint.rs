@@ -7,6 +7,7 @@
 mod budgets;
 mod policies;
 mod providers;
+mod routing;
 mod rules;
 
 use super::settings::Settings;
@@ -75,13 +76,14 @@ impl Finding {
     }
 }
 
-/// Everything that there is to find.
-pub fn lint(settings: &Settings, catalogue: &Catalogue) -> Vec<Finding> {
+/// Everything that there is to find, with the prices of a moment (Unix milliseconds).
+pub fn lint(settings: &Settings, catalogue: &Catalogue, at_unix_ms: u64) -> Vec<Finding> {
     let mut findings = Vec::new();
     budgets::lint(settings, catalogue, &mut findings);
     rules::lint(settings, &mut findings);
     policies::lint(settings, catalogue, &mut findings);
     providers::lint(settings, &mut findings);
+    routing::lint(settings, catalogue, at_unix_ms, &mut findings);
     findings
 }
 

@@ -203,6 +203,12 @@ impl<'a> Lookup<'a> {
 
     /// The blocks `[[path]]` of the user's file, each read as a `T`.
     pub(super) fn ask_tables<T: DeserializeOwned>(&mut self, path: &str) -> Vec<T> {
+        let blocks = self.ask_numbered(path).into_iter();
+        blocks.map(|(_, block)| block).collect()
+    }
+
+    /// As [`Lookup::ask_tables`], each with its number, counted from 1: a block that is wrong leaves a gap.
+    pub(super) fn ask_numbered<T: DeserializeOwned>(&mut self, path: &str) -> Vec<(usize, T)> {
         self.tables.insert(path.to_owned());
         self.asked.insert(path.to_owned(), None);
         let layers = self.layers;
@@ -219,11 +225,39 @@ impl<'a> Lookup<'a> {
         let mut read = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.into_iter().enumerate() {
             let place = Place::at(&document.source, block.span());
-            self.tables_at
-                .insert(format!("{path}.{}", index + 1), place);
-            read.extend(self.read_block(path, document, block));
+            let number = index + 1;
+            let key = format!("{path}.{number}");
+            self.note_places(&key, document, block);
+            self.tables_at.insert(key, place);
+            let value = self.read_block(path, document, block);
+            read.extend(value.map(|value| (number, value)));
         }
         read
+    }
+
+    /// Notes where the values of a block stand (`routing.ladders.1.name`), and the items of its lists, counted from 1
+    /// (`routing.ladders.1.rungs.2`).
+    fn note_places(&mut self, key: &str, document: &Document<'_>, block: &Spanned<DeValue<'_>>) {
+        let DeValue::Table(table) = block.get_ref() else {
+            return;
+        };
+        let at = |value: &Spanned<DeValue<'_>>| Place::at(&document.source, value.span());
+        for (name, value) in table {
+            let key = format!("{key}.{}", name.get_ref());
+            if let DeValue::Array(items) = value.get_ref() {
+                let items = items.iter().enumerate();
+                let items = items.map(|(index, item)| (format!("{key}.{}", index + 1), at(item)));
+                self.tables_at.extend(items);
+            }
+            self.tables_at.insert(key, at(value));
+        }
+    }
+
+    /// Notes something that is wrong with a block: at the value with this key, else at the value or the block that holds
+    /// it.
+    pub(super) fn object_in_block(&mut self, key: &str, message: String, help: &str) {
+        let place = place_of(&self.tables_at, key).cloned();
+        self.object(place, key, message, help);
     }
 
     fn read_block<T: DeserializeOwned>(
@@ -271,6 +305,17 @@ impl<'a> Lookup<'a> {
             expected: String::new(),
             help,
         });
+    }
+}
+
+/// Where the value with a key stands, else what holds it: `routing.ladders.1.rungs` for `routing.ladders.1.rungs.9`.
+pub(super) fn place_of<'p>(places: &'p BTreeMap<String, Place>, key: &str) -> Option<&'p Place> {
+    let mut key = key;
+    loop {
+        if let Some(place) = places.get(key) {
+            return Some(place);
+        }
+        key = key.rsplit_once('.')?.0;
     }
 }
 

@@ -14,6 +14,7 @@ mod lookup;
 mod mask;
 mod named;
 mod problem;
+pub mod rungs;
 mod scalar;
 pub mod settings;
 mod source;

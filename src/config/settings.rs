@@ -10,6 +10,7 @@ use crate::llm::wire::Dialect;
 use crate::policy::budget::Budget;
 use crate::policy::limits::LimitRule;
 use crate::policy::priority::PriorityRule;
+use crate::policy::routing::Routing;
 use crate::policy::rules::Policy;
 use crate::policy::task::TaskRules;
 use crate::policy::throttle::{Share, Thresholds};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub teams: BTreeMap<String, TeamSettings>,
     /// Policies of single keys, by the key's name or fingerprint.
     pub keys: BTreeMap<String, Policy>,
+    /// Which model may serve a request in another's place.
+    pub routing: Routing,
     /// How requests are sent.
     pub send: SendSettings,
     /// The `[[limits]]` blocks: the providers' limits, as far as the user states them.
@@ -281,7 +284,7 @@ pub struct TeamSettings {
 }
 
 impl ProviderSettings {
-    /// Whether it takes requests of a wire format. Ollama takes those of OpenAI and Anthropic too.
+    /// Whether requests in a wire format can be sent to it. Ollama understands OpenAI's and Anthropic's besides its own.
     pub fn speaks(&self, dialect: Dialect) -> bool {
         self.dialect == dialect
             || (self.dialect == Dialect::Ollama

@@ -11,12 +11,12 @@ pub fn limit(limit: Limit) -> String {
         Limit::Tokens(count) => format!("{} tokens", grouped(&count.to_string())),
         Limit::Requests(1) => "1 request".to_owned(),
         Limit::Requests(count) => format!("{} requests", grouped(&count.to_string())),
-        Limit::Usd(cost) => format!("{} USD", money(cost)),
+        Limit::Usd(cost) => format!("{} USD", usd(cost)),
     }
 }
 
 /// `5`, `1,000`, `0.50`, exact.
-fn money(cost: Cost) -> String {
+pub fn usd(cost: Cost) -> String {
     let exact = cost.to_string();
     let (whole, fraction) = exact.split_once('.').unwrap_or((&exact, ""));
     match fraction {

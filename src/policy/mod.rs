@@ -19,6 +19,7 @@ pub mod priority;
 pub mod queue;
 pub mod rates;
 pub mod retry;
+pub mod routing;
 pub mod rules;
 pub mod session;
 pub mod task;

@@ -33,6 +33,8 @@ pub struct Policy {
     pub max_priority: Option<Priority>,
     /// The priority of requests that name none.
     pub priority: Option<Priority>,
+    /// Whether the model that is asked for is never changed by routing.
+    pub pin_model: bool,
 }
 
 /// What kind of thing a policy is written for.

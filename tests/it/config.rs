@@ -1060,11 +1060,12 @@ fn every_key_of_a_policy_makes_a_team_by_a_variable_alone() {
         .iter()
         .filter_map(|key| key.strip_prefix("teams.seen."))
         .collect();
-    assert_eq!(keys.len(), 10, "{keys:?}");
+    assert_eq!(keys.len(), 11, "{keys:?}");
     for key in keys {
         let value = match key {
             "tier" => "pro",
             "priority" | "max_priority" => "low",
+            "pin_model" => "true",
             _ => "1",
         };
         let variable = format!("TOLLGATE_TEAMS_MY_TEAM_{}", key.to_ascii_uppercase());
@@ -1475,7 +1476,7 @@ fn a_providers_key_is_nowhere_in_what_is_told_of_a_configuration() {
             .count(),
         3
     );
-    let findings = loaded.lint(&tollgate::llm::catalogue::Catalogue::builtin());
+    let findings = loaded.lint(&tollgate::llm::catalogue::Catalogue::builtin(), 0);
     assert_eq!(findings.warnings(), 3, "never sent in this mode");
     let shown: String = loaded.values.iter().map(|value| value.shown()).collect();
     for text in [

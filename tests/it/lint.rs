@@ -10,6 +10,9 @@ use tollgate::config::lint::Severity;
 use tollgate::config::{Findings, Inputs, Loaded, REFERENCE, load};
 use tollgate::llm::catalogue::Catalogue;
 
+/// The day for which the catalogue's prices were written down: 2026-11-21.
+const AT: u64 = 1_795_219_200_000;
+
 /// Loads a file's text, with a provider's key in the environment.
 fn loaded(text: &str) -> Loaded {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -30,7 +33,7 @@ fn findings(text: &str) -> Findings {
         .clone()
         .extended(&loaded.settings.models)
         .expect("good models");
-    loaded.lint(&catalogue)
+    loaded.lint(&catalogue, AT)
 }
 
 /// The kinds and keys of what there is to find.

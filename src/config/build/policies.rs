@@ -76,6 +76,7 @@ fn policy(lookup: &mut Lookup<'_>, table: &str) -> Policy {
             .map(|depth| u32::try_from(depth).unwrap_or(u32::MAX)),
         max_priority: lookup.ask_optional(&key("max_priority")),
         priority: lookup.ask_optional(&key("priority")),
+        pin_model: lookup.ask_optional(&key("pin_model")).unwrap_or(false),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Priority rules that can never match, and settings of the waiting line and of keys that never come into play.
 
 use super::budgets::can_be_key;
-use super::{Finding, meant};
-use crate::config::settings::{AuthMode, Settings};
+use super::{Finding, meant, routing};
+use crate::config::settings::{AuthMode, ProviderSettings, Settings};
 use crate::policy::priority::{Pattern, PriorityRule};
 
 pub(super) fn lint(settings: &Settings, findings: &mut Vec<Finding>) {
@@ -142,8 +142,7 @@ fn line(settings: &Settings, findings: &mut Vec<Finding>) {
 
 /// tollgate's own keys for providers, and the mode that sends them.
 fn provider_keys(settings: &Settings, findings: &mut Vec<Finding>) {
-    let with_key =
-        |provider: &&crate::config::settings::ProviderSettings| provider.api_key.is_some();
+    let with_key = |provider: &&ProviderSettings| provider.api_key.is_some();
     match settings.auth.mode {
         AuthMode::Keys
             if !settings
@@ -160,7 +159,12 @@ fn provider_keys(settings: &Settings, findings: &mut Vec<Finding>) {
         }
         AuthMode::Keys => {}
         AuthMode::Passthrough => {
-            for provider in settings.providers.iter().filter(with_key) {
+            // But with what routing sends to it from others.
+            let routed = |provider: &&ProviderSettings| {
+                routing::targets(settings).any(|(name, ..)| *name == provider.name)
+            };
+            let providers = settings.providers.iter().filter(with_key);
+            for provider in providers.filter(|provider| !routed(provider)) {
                 let name = &provider.name;
                 findings.push(
                     Finding::warning(
