@@ -17,6 +17,7 @@ use crate::policy::budget::{ScopeKey, ScopeKind};
 use crate::proxy::{AnswerBody, Gate};
 use crate::store::event_query::{EventQuery, Events};
 use crate::store::query::Query;
+use crate::store::savings::BY;
 use crate::units::RequestId;
 
 type Answer = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
@@ -38,6 +39,10 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Opt
         "/api/v1/usage" => {
             let query = request.uri().query().unwrap_or("").to_owned();
             Box::pin(async move { usage(&gate, &query).await })
+        }
+        "/api/v1/savings" => {
+            let query = request.uri().query().unwrap_or("").to_owned();
+            Box::pin(async move { savings(&gate, &query).await })
         }
         "/api/v1/throttle" => {
             let query = request.uri().query().unwrap_or("").to_owned();
@@ -99,6 +104,7 @@ fn welcome(gate: &Gate) -> String {
     text.push_str(
         "\nhere:\n  /metrics            Prometheus text\n  /healthz  /readyz   liveness, readiness\n  \
          /api/v1/usage       what was used; by=session,model,… since=24h format as in `tollgate usage --json`\n  \
+         /api/v1/savings     what routing saved or would have saved; the same words, as in `tollgate usage --savings --json`\n  \
          /api/v1/requests/ID one request\n  \
          /api/v1/throttle    every budget with its level; session=NAME for one session\n  \
          /api/throttle/stats levels and usage of every session\n  \
@@ -203,6 +209,21 @@ async fn usage(gate: &Gate, query: &str) -> Response<AnswerBody> {
     }
 }
 
+async fn savings(gate: &Gate, query: &str) -> Response<AnswerBody> {
+    let by_default = Query {
+        by: BY.to_vec(),
+        ..Query::default()
+    };
+    let query = match by_default.read(query) {
+        Ok(query) => query,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match gate.ledger.savings(query).await {
+        Ok(savings) => json(&savings),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
 async fn events(gate: &Gate, query: &str) -> Response<AnswerBody> {
     let query = match EventQuery::from_query_string(query) {
         Ok(query) => query,
@@ -248,7 +269,7 @@ fn not_found() -> Response<AnswerBody> {
     problem(
         StatusCode::NOT_FOUND,
         "no such address; known here: /api/v1/throttle, /api/throttle/stats, /api/v1/providers, /api/v1/events, /api/v1/usage, \
-         /api/v1/requests/ID",
+         /api/v1/savings, /api/v1/requests/ID",
     )
 }
 

@@ -1,6 +1,7 @@
-//! `tollgate usage`: what was used, by whom, at what cost.
+//! `tollgate usage`: what was used, by whom, at what cost, and what routing saved.
 
 mod rendering;
+mod savings;
 
 use clap::Args;
 
@@ -13,13 +14,21 @@ pub use rendering::render;
 use crate::config::settings::LedgerSettings;
 use crate::store::WallClock;
 use crate::store::query::{Dimension, Query};
+use crate::store::savings::BY;
 
 /// What `tollgate usage` is asked.
 #[derive(Debug, Clone, Default, Args)]
 pub struct UsageArgs {
+    /// Show what routing saved, or would have saved in shadow mode
+    ///
+    /// Each row compares the model that was asked for with the one that routing chose. Mode `on`: the chosen one served.
+    /// Mode `shadow`: it would have. Taken from the hourly sums, so it reaches as far back as `ledger.keep_sums`. Requests
+    /// whose saving is not known (no price for one of the two models) are counted and left out of the amounts.
+    #[arg(long)]
+    pub savings: bool,
     /// Group by these, separated by commas: session, agent, key, team, provider, model, task, priority, phase, outcome,
-    /// day, hour
-    #[arg(long, value_delimiter = ',', default_value = "model")]
+    /// rule (why another model was chosen), day, hour [default: model; with --savings rule,task,session]
+    #[arg(long, value_delimiter = ',')]
     pub by: Vec<Dimension>,
     /// Begin here: a time ago (24h, 7d) or a date (2026-11-01, local time); whole hours count
     #[arg(long, value_name = "WHEN")]
@@ -39,6 +48,9 @@ pub struct UsageArgs {
     /// Only this kind of work
     #[arg(long)]
     pub task: Vec<String>,
+    /// Only what was routed for this reason, for example rule:guide-ui
+    #[arg(long)]
+    pub rule: Vec<String>,
     /// Only this client key
     #[arg(long)]
     pub key: Vec<String>,
@@ -72,6 +84,13 @@ pub fn run(
         settings,
         clock,
     };
+    if args.savings {
+        let target = format!("/api/v1/savings?{}", query.to_query_string());
+        let savings = source::answer(&source, &target, |ledger| {
+            ledger.savings_blocking(query.clone())
+        })?;
+        return Ok(savings::render(&savings, args.format.chosen()));
+    }
     let target = format!("/api/v1/usage?{}", query.to_query_string());
     let report = source::answer(&source, &target, |ledger| {
         ledger.report_blocking(query.clone())
@@ -95,13 +114,18 @@ impl UsageArgs {
             (Dimension::Provider, &self.provider),
             (Dimension::Model, &self.model),
             (Dimension::Task, &self.task),
+            (Dimension::Rule, &self.rule),
             (Dimension::Key, &self.key),
             (Dimension::Team, &self.team),
         ] {
             filters.extend(values.iter().map(|value| (dimension, value.clone())));
         }
         Ok(Query {
-            by: self.by.clone(),
+            by: match (self.by.as_slice(), self.savings) {
+                ([], false) => Query::default().by,
+                ([], true) => BY.to_vec(),
+                (asked, _) => asked.to_vec(),
+            },
             since,
             until,
             filters,
@@ -147,5 +171,15 @@ mod tests {
             "{error:#}"
         );
         assert!(query(&["--by", "model,colour"]).is_err());
+    }
+
+    #[test]
+    fn savings_are_by_rule_task_and_session_unless_something_else_is_asked_for() {
+        let by = |words: &[&str]| query(words).expect("readable").by;
+        assert_eq!(by(&["--savings"]), BY);
+        assert_eq!(by(&["--savings", "--by", "day"]), [Dimension::Day]);
+        let filtered = query(&["--savings", "--rule", "rule:guide-ui"]).expect("readable");
+        let wanted = (Dimension::Rule, "rule:guide-ui".to_owned());
+        assert_eq!(filtered.filters, [wanted]);
     }
 }

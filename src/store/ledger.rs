@@ -24,6 +24,7 @@ use super::query::Query;
 use super::recall::{self, Past, Recall, Recalled};
 use super::record::Record;
 use super::report::Report;
+use super::savings::Savings;
 use super::sled::SledStore;
 use super::threads::{Command, Reply, Threads, start_threads};
 use super::{Entry, LedgerFailure, OpenError, ReadError, WallClock};
@@ -204,6 +205,30 @@ impl Ledger {
     /// Inside an async runtime.
     pub fn report_blocking(&self, query: Query) -> Result<Report, ReadError> {
         let answer = self.ask(|reply| Command::Report(query, reply))?;
+        answer.blocking_recv().unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// Tells what routing saved, including everything closed before the call.
+    ///
+    /// # Errors
+    ///
+    /// As `report`.
+    pub async fn savings(&self, query: Query) -> Result<Savings, ReadError> {
+        let answer = self.ask(|reply| Command::Savings(query, reply))?;
+        answer.await.unwrap_or(Err(ReadError::Closed))
+    }
+
+    /// As `savings`, for callers outside of any async runtime.
+    ///
+    /// # Errors
+    ///
+    /// As `report`.
+    ///
+    /// # Panics
+    ///
+    /// Inside an async runtime.
+    pub fn savings_blocking(&self, query: Query) -> Result<Savings, ReadError> {
+        let answer = self.ask(|reply| Command::Savings(query, reply))?;
         answer.blocking_recv().unwrap_or(Err(ReadError::Closed))
     }
 

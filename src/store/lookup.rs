@@ -15,7 +15,8 @@ use super::pack::{self, Series};
 use super::query::Query;
 use super::record::Record;
 use super::report::{Report, Reporter};
-use super::sums::{self, Group};
+use super::savings::{Saver, Savings};
+use super::sums::{self, Group, Sum};
 use crate::units::RequestId;
 
 /// How long before its arrival a record may be booked: the wall clock can be set back.
@@ -45,14 +46,35 @@ impl Keeper {
     ///
     /// When the store fails.
     pub fn report(&mut self, query: &Query) -> Result<Report, StoreError> {
+        let mut reporter = Reporter::new(query);
+        self.each_sum(query, &mut |group, sum| reporter.add(group, sum))?;
+        Ok(reporter.finish())
+    }
+
+    /// Tells from the hourly sums what routing saved.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn savings(&mut self, query: &Query) -> Result<Savings, StoreError> {
+        let mut saver = Saver::new(query);
+        self.each_sum(query, &mut |group, sum| saver.add(group, sum))?;
+        Ok(saver.finish())
+    }
+
+    /// Hands out the hourly sums of a query's hours. A group can come twice, as its newest requests are summed apart.
+    fn each_sum(
+        &mut self,
+        query: &Query,
+        each: &mut dyn FnMut(&Group, &Sum),
+    ) -> Result<(), StoreError> {
         self.take_over()?;
+        let (first, beyond) = query.hours();
         self.with_shelf(|shelf| {
-            let mut reporter = Reporter::new(query);
-            let (first, beyond) = reporter.hours();
             let mut failure = None;
             let mut add = failing(&mut failure, |_, value| {
                 let (group, sum) = sums::decode(value)?;
-                reporter.add(&group, &sum);
+                each(&group, &sum);
                 Ok(ControlFlow::Continue(()))
             });
             shelf.store.scan(
@@ -67,9 +89,9 @@ impl Keeper {
                 return Err(failure);
             }
             for (group, sum) in &shelf.pending {
-                reporter.add(group, sum);
+                each(group, sum);
             }
-            Ok(reporter.finish())
+            Ok(())
         })
     }
 

@@ -37,6 +37,7 @@ pub mod record;
 pub mod report;
 pub mod retention;
 mod safety;
+pub mod savings;
 pub mod segment;
 mod shelf;
 mod shown;

@@ -5,6 +5,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
+use super::HOUR_MS;
 use super::sums::Group;
 
 /// By what a report can be grouped and filtered.
@@ -31,6 +32,8 @@ pub enum Dimension {
     Phase,
     /// How the request ended.
     Outcome,
+    /// Why another model served, or would have: `rule:…`, `ladder:…`.
+    Rule,
     /// The calendar day in the query's time zone; an hour belongs to the day in which it begins.
     Day,
     /// The hour in the query's time zone.
@@ -39,7 +42,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// Every dimension.
-    pub const ALL: [Dimension; 12] = [
+    pub const ALL: [Dimension; 13] = [
         Dimension::Session,
         Dimension::Agent,
         Dimension::Key,
@@ -50,6 +53,7 @@ impl Dimension {
         Dimension::Priority,
         Dimension::Phase,
         Dimension::Outcome,
+        Dimension::Rule,
         Dimension::Day,
         Dimension::Hour,
     ];
@@ -67,6 +71,7 @@ impl Dimension {
             Dimension::Priority => "priority",
             Dimension::Phase => "phase",
             Dimension::Outcome => "outcome",
+            Dimension::Rule => "rule",
             Dimension::Day => "day",
             Dimension::Hour => "hour",
         }
@@ -90,6 +95,7 @@ impl Dimension {
             Dimension::Priority => Some(group.priority.as_str()),
             Dimension::Phase => group.phase.as_deref(),
             Dimension::Outcome => Some(group.outcome.as_str()),
+            Dimension::Rule => group.routed_by.as_deref(),
             Dimension::Day | Dimension::Hour => None,
         }
     }
@@ -165,6 +171,36 @@ impl Query {
         })
     }
 
+    /// The hours that it covers: first, and first beyond.
+    pub fn hours(&self) -> (u32, u32) {
+        let hour = |unix_ms: u64| u32::try_from(unix_ms / HOUR_MS).unwrap_or(u32::MAX);
+        let first = self.since.map_or(0, hour);
+        let beyond = self
+            .until
+            .map_or(u32::MAX, |until| hour(until.saturating_add(HOUR_MS - 1)));
+        (first, beyond)
+    }
+
+    /// What it covers, in Unix milliseconds: the beginning of the first hour and the end of the last one, where they were
+    /// asked for.
+    pub fn covered(&self) -> (Option<u64>, Option<u64>) {
+        let (first, beyond) = self.hours();
+        let since = self.since.map(|_| u64::from(first) * HOUR_MS);
+        (since, self.until.map(|_| u64::from(beyond) * HOUR_MS))
+    }
+
+    /// Whether a group lies in its hours and passes its filters.
+    pub fn covers(&self, group: &Group) -> bool {
+        let (first, beyond) = self.hours();
+        (first..beyond).contains(&group.hour) && self.admits(group)
+    }
+
+    /// A group's labels, one for each dimension by which is grouped.
+    pub fn labels(&self, group: &Group) -> Vec<Option<String>> {
+        let by = self.by.iter();
+        by.map(|dimension| self.label(*dimension, group)).collect()
+    }
+
     /// A group's label in a dimension; `None` where it has none.
     pub fn label(&self, dimension: Dimension, group: &Group) -> Option<String> {
         if !dimension.is_time() {
@@ -178,13 +214,22 @@ impl Query {
         })
     }
 
-    /// Reads a query string, without the `?`.
+    /// Reads a query string, without the `?`. Rows are by model if it does not say otherwise.
     ///
     /// # Errors
     ///
     /// For unknown names, dimensions, zones, and times that are not numbers.
     pub fn from_query_string(text: &str) -> Result<Self, QueryError> {
-        let mut query = Self::default();
+        Self::default().read(text)
+    }
+
+    /// Reads a query string over this query: what it does not name stays.
+    ///
+    /// # Errors
+    ///
+    /// As `from_query_string`.
+    pub fn read(self, text: &str) -> Result<Self, QueryError> {
+        let mut query = self;
         for pair in pairs(text) {
             let (name, value) = pair?;
             match name {

@@ -154,33 +154,19 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// The hours that the query covers: first, and first beyond.
-    pub fn hours(&self) -> (u32, u32) {
-        let hour = |unix_ms: u64| u32::try_from(unix_ms / super::HOUR_MS).unwrap_or(u32::MAX);
-        let first = self.query.since.map_or(0, hour);
-        let beyond = self.query.until.map_or(u32::MAX, |until| {
-            hour(until.saturating_add(super::HOUR_MS - 1))
-        });
-        (first, beyond)
-    }
-
     /// Adds a sum, if the query wants it.
     pub fn add(&mut self, group: &Group, sum: &Sum) {
-        let (first, beyond) = self.hours();
-        if group.hour < first || group.hour >= beyond || !self.query.admits(group) {
+        if !self.query.covers(group) {
             return;
         }
-        let labels = self.query.by.iter();
-        let labels = labels
-            .map(|dimension| self.query.label(*dimension, group))
-            .collect();
+        let labels = self.query.labels(group);
         self.rows.entry(labels).or_default().add(group, sum);
         self.total.add(group, sum);
     }
 
     /// The report.
     pub fn finish(self) -> Report {
-        let (first, beyond) = self.hours();
+        let (since, until) = self.query.covered();
         let rows = self.rows.into_iter();
         let mut rows: Vec<Row> = rows
             .map(|(labels, figures)| Row { labels, figures })
@@ -198,8 +184,8 @@ impl<'a> Reporter<'a> {
         });
         Report {
             by: self.query.by.clone(),
-            since: self.query.since.map(|_| u64::from(first) * super::HOUR_MS),
-            until: self.query.until.map(|_| u64::from(beyond) * super::HOUR_MS),
+            since,
+            until,
             rows,
             total: Figures {
                 cost: match self.total.requests {
@@ -212,28 +198,33 @@ impl<'a> Reporter<'a> {
     }
 }
 
-mod decimal {
+pub(super) mod decimal {
     //! An amount as a decimal string: JSON numbers would pass through binary floats.
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::Cost;
 
-    pub(super) fn serialize<S: Serializer>(cost: &Cost, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::store) fn serialize<S: Serializer>(
+        cost: &Cost,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(cost)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cost, D::Error> {
+    pub(in crate::store) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Cost, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
 
-mod decimal_or_null {
+pub(super) mod decimal_or_null {
     //! The same, or null for an amount that is not known.
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     use super::Cost;
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::store) fn serialize<S: Serializer>(
         cost: &Option<Cost>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -243,7 +234,7 @@ mod decimal_or_null {
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::store) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Cost>, D::Error> {
         let text = Option::<String>::deserialize(from)?;

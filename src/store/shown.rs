@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::record::Record;
+use crate::llm::usage::Usage;
 use crate::units::Cost;
 
 impl Record {
     /// The record as JSON. Unknown things are null, above all an unknown cost.
     pub fn shown(&self) -> Value {
-        let usage = &self.usage;
-        json!({
+        let mut shown = json!({
             "id": self.id.to_string(),
             "arrived_unix_ms": self.id.unix_ms(),
             "finished_unix_ms": self.finished_unix_ms,
@@ -29,22 +29,7 @@ impl Record {
             "status": self.status,
             "outcome": self.outcome.as_str(),
             "error": self.error,
-            "usage": {
-                "input": usage.input,
-                "cached_read": usage.cached_read,
-                "cache_write": usage.cache_write,
-                "cache_write_1h": usage.cache_write_1h,
-                "cache_write_12h": usage.cache_write_12h,
-                "output": usage.output,
-                "reasoning": usage.reasoning,
-                "audio_in": usage.audio_in,
-                "audio_out": usage.audio_out,
-                "image_in": usage.image_in,
-                "image_out": usage.image_out,
-                "video_in": usage.video_in,
-                "video_out": usage.video_out,
-                "web_searches": usage.web_searches,
-            },
+            "usage": usage(&self.usage),
             "provenance": self.provenance.as_str(),
             "cost_usd": decimal(self.cost),
             "cost_source": self.cost_source.as_str(),
@@ -62,21 +47,39 @@ impl Record {
             "decided_by": self.decided_by,
             "reserved_tokens": self.reserved_tokens,
             "reserved_cost_usd": decimal(self.reserved_cost),
-            "route": self.route_shown(),
             "flags": self.flags.names().collect::<Vec<_>>(),
-        })
+        });
+        // Apart from the rest, which is as long as the macro can be.
+        for (name, value) in [
+            ("requested_provider", json!(self.requested_provider)),
+            ("sent_model", json!(self.sent_model)),
+            ("routed_by", json!(self.routed_by)),
+            ("routed_to", json!(self.routed_to)),
+            ("saving_usd", json!(decimal(self.saving))),
+        ] {
+            shown[name] = value;
+        }
+        shown
     }
+}
 
-    /// What became of the choice of model and provider.
-    fn route_shown(&self) -> Value {
-        json!({
-            "requested_provider": self.requested_provider,
-            "sent_model": self.sent_model,
-            "by": self.routed_by,
-            "to": self.routed_to,
-            "saving_usd": decimal(self.saving),
-        })
-    }
+fn usage(usage: &Usage) -> Value {
+    json!({
+        "input": usage.input,
+        "cached_read": usage.cached_read,
+        "cache_write": usage.cache_write,
+        "cache_write_1h": usage.cache_write_1h,
+        "cache_write_12h": usage.cache_write_12h,
+        "output": usage.output,
+        "reasoning": usage.reasoning,
+        "audio_in": usage.audio_in,
+        "audio_out": usage.audio_out,
+        "image_in": usage.image_in,
+        "image_out": usage.image_out,
+        "video_in": usage.video_in,
+        "video_out": usage.video_out,
+        "web_searches": usage.web_searches,
+    })
 }
 
 fn decimal(cost: Option<Cost>) -> Option<String> {
@@ -112,5 +115,25 @@ mod tests {
         assert_eq!(shown["decided_by"], "global-usd-month");
         assert_eq!(shown["reserved_cost_usd"], "0.25");
         assert_eq!(shown["flags"], json!(["price_assumed"]));
+    }
+
+    #[test]
+    fn how_a_request_was_routed_and_what_that_saved_is_shown() {
+        let mut record = Record::new(RequestId(1));
+        for name in ["requested_provider", "routed_by", "routed_to", "saving_usd"] {
+            assert_eq!(record.shown()[name], Value::Null, "{name} is there");
+            assert!(record.shown().get(name).is_some(), "{name} is there");
+        }
+        record.requested_provider = Some("anthropic".to_owned());
+        record.routed_by = Some("rule:ui".to_owned());
+        record.routed_to = Some("ollama/qwen3:8b".to_owned());
+        record.saving = "-0.0025".parse().ok();
+        record.flags.route_shadow = true;
+        let shown = record.shown();
+        assert_eq!(shown["requested_provider"], "anthropic");
+        assert_eq!(shown["routed_by"], "rule:ui");
+        assert_eq!(shown["routed_to"], "ollama/qwen3:8b");
+        assert_eq!(shown["saving_usd"], "-0.0025");
+        assert_eq!(shown["flags"], json!(["route_shadow"]));
     }
 }

@@ -17,6 +17,7 @@ use super::query::Query;
 use super::recall::{Batch, Recall};
 use super::record::Record;
 use super::report::Report;
+use super::savings::Savings;
 use super::{ReadError, StoreError};
 use crate::units::RequestId;
 
@@ -44,6 +45,8 @@ pub(super) enum Command {
     Written,
     /// A report is asked for.
     Report(Query, Reply<Report>),
+    /// It is asked what routing saved.
+    Savings(Query, Reply<Savings>),
     /// One record is asked for.
     Find(RequestId, Reply<Option<Record>>),
     /// Records are asked for.
@@ -141,6 +144,10 @@ impl KeeperThread {
                 // The asker may have gone; then the answer goes nowhere.
                 Ok(Command::Report(query, reply)) => {
                     let answer = self.keeper.report(&query);
+                    reply.send(self.answer(answer)).ok();
+                }
+                Ok(Command::Savings(query, reply)) => {
+                    let answer = self.keeper.savings(&query);
                     reply.send(self.answer(answer)).ok();
                 }
                 Ok(Command::Find(id, reply)) => {

@@ -519,6 +519,8 @@ async fn our_own_addresses_answer_bad_questions_clearly() {
     for (line, status) in [
         ("GET /api/v1/usage?by=colour", 400),
         ("GET /api/v1/usage?since=yesterday-ish", 400),
+        ("GET /api/v1/savings?by=colour", 400),
+        ("GET /api/v1/savings?rules=x", 400),
         ("GET /api/v1/requests/nonsense", 400),
         ("GET /api/v1/requests/00000000000000000000000000", 404),
         ("GET /api/v1/nothing", 404),
@@ -527,6 +529,7 @@ async fn our_own_addresses_answer_bad_questions_clearly() {
         ("GET /healthz", 200),
         ("GET /readyz", 200),
         ("GET /api/v1/usage", 200),
+        ("GET /api/v1/savings", 200),
         ("GET /metrics", 200),
         ("HEAD /healthz", 200),
     ] {

@@ -569,6 +569,7 @@ async fn other_machines_need_an_admin_key_for_the_admin_addresses() {
         "/",
         "/metrics",
         "/api/v1/usage",
+        "/api/v1/savings",
         "/api/v1/requests/x",
         "/api/v1/nothing",
     ] {

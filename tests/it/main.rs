@@ -30,6 +30,7 @@ mod request;
 mod request_declared;
 mod request_properties;
 mod rig;
+mod savings;
 mod simulate;
 mod streaming;
 mod throttle_edges;
