@@ -2,7 +2,7 @@
 //! recall of each task, and every miss, for the development part and the held-out part.
 //!
 //! Run with `cargo bench --bench tasks`; `-- --part held-out` or `-- --part development` for one part,
-//! `-- --no-misses` without the misses.
+//! `-- --no-misses` without the misses; `-- --rules FILE` for other rules than the built-in config/tasks.toml.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -26,16 +26,20 @@ const NONE: &str = "none";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let only = arguments
-        .windows(2)
-        .find(|pair| pair[0] == "--part")
-        .map(|pair| pair[1].as_str());
+    let value_of = |flag: &str| {
+        let pair = arguments.windows(2).find(|pair| pair[0] == flag);
+        pair.map(|pair| pair[1].as_str())
+    };
+    let only = value_of("--part");
     let with_misses = !arguments.iter().any(|argument| argument == "--no-misses");
     let prompts: Vec<Prompt> = PROMPTS
         .lines()
         .map(|line| serde_json::from_str(line).expect("a labelled prompt"))
         .collect();
-    let rules = TaskRules::default();
+    let rules = value_of("--rules").map_or_else(TaskRules::default, |file| {
+        let text = std::fs::read_to_string(file).expect("a readable file");
+        toml::from_str(&text).expect("rules for tasks")
+    });
     let mut tasks: Vec<&str> = rules.tasks.iter().map(|rule| rule.name.as_str()).collect();
     tasks.push(NONE);
     let detector = TaskDetector::new(&rules).expect("the built-in rules");

@@ -171,7 +171,9 @@ impl TaskDetector {
             .map(|(_, points)| *points)
             .max();
         let demanding = rule.is_some_and(|rule| rule.demanding);
-        let short = (1..self.simple_below_words).contains(&words);
+        // A lone emoji is a short text too.
+        let said = facts.text.is_some_and(|text| !text.trim().is_empty());
+        let short = said && words < self.simple_below_words;
         Task {
             name: rule.map(|rule| rule.name.as_str()),
             simple: simple || (short && !demanding),
@@ -222,21 +224,27 @@ impl TaskDetector {
             let divisor = if nth == 0 { 1 } else { points::LATER_ASK_DIVISOR };
             self.count_ask(ask, list, divisor, sums);
         }
-        // Words that a request did not take stand in passing: nearer in the sentences that ask.
-        let mut asks = asks.iter().peekable();
-        let mut start = 0;
+        // Words that a request did not take stand in passing: nearer in the clauses and sentences that ask.
         let mut first_ask_passed = false;
+        let mut later = asks.iter().peekable();
+        let mut start = 0;
         while start < list.len() {
             let length = list[start + 1..].iter().position(|token| token.begins_sentence);
             let end = length.map_or(list.len(), |length| start + 1 + length);
-            let mut asks_here = false;
-            while asks.next_if(|ask| ask.start < end).is_some() {
-                asks_here = true;
+            let mut asked_from = None;
+            while let Some(ask) = later.next_if(|ask| ask.start < end) {
+                asked_from.get_or_insert(ask.start);
             }
-            let passing = if asks_here { points::NEAR } else { points::FAR };
-            let may_be_simple = asks_here && !first_ask_passed;
-            first_ask_passed |= asks_here;
+            let may_be_simple = asked_from.is_some() && !first_ask_passed;
+            first_ask_passed |= asked_from.is_some();
+            let near = asked_from.is_some() || (asks.is_empty() && start == 0);
+            let mut passing = if near { points::NEAR } else { points::FAR };
             for at in start..end {
+                if asked_from.is_some_and(|from| from == at) {
+                    passing = points::ASKED;
+                } else if near && list[at].begins_clause {
+                    passing = points::NEAR;
+                }
                 self.count_passing(text, list, at, passing, may_be_simple, sums);
             }
             start = end;
@@ -247,12 +255,16 @@ impl TaskDetector {
     fn count_ask(&self, ask: &Ask, list: &[Token], divisor: u32, sums: &mut Sums) {
         let simple = self.simple();
         let first = divisor == 1;
+        let mut led_by: &[u16] = &[];
+        let opened_by;
         match ask.lead {
             Lead::Opening(rule) => {
                 if rule == simple {
                     sums.simple |= first;
                 } else {
                     sums.points[usize::from(rule)] += points::OPENING / divisor;
+                    opened_by = [rule];
+                    led_by = &opened_by;
                 }
                 for token in &list[ask.start..ask.object.min(list.len())] {
                     sums.sees(token.word);
@@ -260,10 +272,11 @@ impl TaskDetector {
             }
             Lead::Verb(at) => {
                 let word = list[at].word;
-                if sums.sees(word)
-                    && let Some(known) = self.vocabulary.known(word)
-                {
-                    for rule in &known.verbs_of {
+                if let Some(known) = self.vocabulary.known(word) {
+                    led_by = &known.verbs_of;
+                }
+                if sums.sees(word) {
+                    for rule in led_by {
                         if *rule == simple {
                             sums.simple |= first;
                         } else {
@@ -285,10 +298,13 @@ impl TaskDetector {
             let head = at + 1 == ask.end;
             let each = if head { points::HEAD } else { points::MODIFIER };
             for rule in &known.words_of {
+                let place = usize::from(*rule);
                 if *rule == simple {
                     sums.simple |= first && head;
+                } else if !led_by.is_empty() && !led_by.contains(rule) && self.rules[place].broad {
+                    sums.points[place] += points::FAR;
                 } else {
-                    sums.points[usize::from(*rule)] += each / divisor;
+                    sums.points[place] += each / divisor;
                 }
             }
         }

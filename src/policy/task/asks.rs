@@ -108,7 +108,9 @@ fn ask_at(
         let follows = list
             .get(at + 1)
             .is_some_and(|next| !next.begins_clause && !next.joined);
-        if !known.verbs_of.is_empty() && follows {
+        // "Add comments" and "use mocks" name things; "need to document" does not.
+        let may_lead = plain.is_none() || list[at - 1].of(text).eq_ignore_ascii_case("to");
+        if may_lead && !known.verbs_of.is_empty() && follows {
             let (object, lead) = (at + 1, Lead::Verb(at));
             let end = object_end(list, object, vocabulary);
             return Some(Ask { lead, start: at, object, end });

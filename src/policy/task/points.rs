@@ -5,7 +5,7 @@
 //! and the head `styling` 6: ui has 9, debugging 4.
 
 /// A request begins with one of the task's `openings` ("review", "find out why").
-pub(super) const OPENING: u32 = 12;
+pub(super) const OPENING: u32 = 18;
 
 /// One of the task's `phrases` stands anywhere in prose.
 pub(super) const PHRASE: u32 = 7;
@@ -22,13 +22,17 @@ pub(super) const VERB: u32 = 4;
 /// One of its `words` stands in the object before the head.
 pub(super) const MODIFIER: u32 = 3;
 
-/// One of its `words` or `verbs` stands elsewhere in a sentence that asks for something.
+/// One of its `words` or `verbs` stands elsewhere in a clause that asks for something: "… for the button".
+pub(super) const ASKED: u32 = 3;
+
+/// One of them stands elsewhere in a sentence that asks for something, or in the first one where none does.
 pub(super) const NEAR: u32 = 2;
 
-/// One of them stands in another sentence, in quotation marks, or in a path.
+/// One of them stands in another sentence, in quotation marks, in a path; or in the object of another task's verb, where
+/// the task is `broad`.
 pub(super) const FAR: u32 = 1;
 
-/// The most that words in passing ([`NEAR`] and [`FAR`]) give a task together.
+/// The most that words in passing ([`ASKED`], [`NEAR`] and [`FAR`]) give a task together.
 pub(super) const PASSING_AT_MOST: u32 = 4;
 
 /// What a further request in the same text gives, as a divisor: the first one counts most.

@@ -67,6 +67,10 @@ pub struct TaskRule {
     /// Sequences of words that speak for it wherever they stand.
     #[serde(default)]
     pub phrases: Vec<String>,
+    /// Whether its words say what is worked on rather than what is done: behind the verb of another task they count little
+    /// ("fix the function").
+    #[serde(default)]
+    pub broad: bool,
     /// Whether a pasted stack trace speaks for it.
     #[serde(default)]
     pub stack_trace: bool,
