@@ -22,6 +22,7 @@ use cursor::{Cursor, member, text_of};
 use declared::Declared;
 use fields::{Field, Fields};
 use prompt::Prompt;
+use user_text::UserText;
 
 use super::estimate::PromptSize;
 use super::wire::Endpoint;
@@ -79,6 +80,8 @@ pub struct Peek<'a> {
     pub stated: Stated<'a>,
     /// The newest text that the user wrote, at most 8 KiB of it, for the detection of the task. Never kept.
     pub newest_user_text: Option<Cow<'a, str>>,
+    /// An agent asks for a purpose of its own and not for its user: a title for the conversation, whether a topic is new.
+    pub side_request: bool,
 }
 
 /// The model's name and where it stands.
@@ -176,9 +179,11 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
     }
     // Ollama's `context` is the conversation so far, in token ids.
     prompt.size.token_ids += u64::from(fields.get(Field::Context).map_or(0, count));
-    let newest_user_text = asks_in_words(endpoint)
-        .then(|| user_text::newest(prompt.newest_turns()))
-        .flatten();
+    let user_text = if asks_in_words(endpoint) {
+        user_text::newest(prompt.newest_turns())
+    } else {
+        UserText::default()
+    };
     let model = fields.get(Field::Model).and_then(|raw| {
         Some(ModelField {
             name: text_of(raw)?,
@@ -219,7 +224,8 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         prompt: prompt.size,
         messages: prompt.messages,
         stated: Stated::read(&fields),
-        newest_user_text,
+        newest_user_text: user_text.own,
+        side_request: user_text.side_request,
     })
 }
 

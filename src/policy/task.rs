@@ -1,163 +1,86 @@
-//! Decides what kind of work a request is, from the newest text of its user.
+//! Decides what kind of work a request is, from the newest text of its user and a few facts about the request.
 //!
-//! Each task has words. The task of which the most different words occur wins; of equals, the one earlier in the list.
-//! A request is simple (to be served by a cheap model whatever its task) if a simple word occurs, or if it has fewer
-//! than ten words and its task is not a demanding one: a clear signal of coding outweighs shortness.
+//! Each task gets points by its rule: much for what a request begins with, less for the object of that, little for words in
+//! passing ([`points`] has them all). The task with the most points wins, of equals the one earlier in the list; one with
+//! fewer than three is none. A request is simple (to be served by a cheap model whatever its task) if its first request
+//! says so, or if it has fewer than ten words and its task is not a demanding one: a clear signal of coding outweighs
+//! shortness.
 
-mod words;
+mod asks;
+mod phrase;
+mod points;
+mod rules;
+mod tokens;
+mod vocabulary;
 
 use http::HeaderMap;
-use serde::Deserialize;
 
+use self::asks::{Ask, Lead, asks};
+use self::rules::MAX_TASKS;
+use self::tokens::{Token, Tokens};
+use self::vocabulary::Vocabulary;
 use super::explicit::{self, HeaderError};
+
+pub use self::rules::{SimpleRule, TaskProblem, TaskRule, TaskRuleError, TaskRules};
 
 /// The header that names the task.
 pub const TASK_HEADER: &str = "x-tollgate-task";
 
-/// Most words that all rules may have together.
-const MAX_WORDS: usize = 1024;
-
-/// Most tasks.
-const MAX_TASKS: usize = 64;
-
-/// The rules as they are written in the config.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TaskRules {
-    /// The tasks; of equals the earlier wins.
-    #[serde(rename = "task")]
-    pub tasks: Vec<TaskRule>,
-    /// Words that make any request simple.
-    pub simple_words: Vec<String>,
-    /// A request of fewer words is simple, unless its task is demanding. 0 turns that off.
-    pub simple_below_words: u32,
-}
-
-/// One task.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TaskRule {
-    /// Its name.
-    pub name: String,
-    /// Whole words that speak for it, in any case.
-    pub words: Vec<String>,
-    /// Whether even a short request of it deserves a good model.
-    #[serde(default)]
-    pub demanding: bool,
+/// What is known of a request. What is not known is `None` or false.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskFacts<'a> {
+    /// The newest text that the user wrote.
+    pub text: Option<&'a str>,
+    /// The agent asks for a purpose of its own, such as a title, and not for its user.
+    pub side_request: bool,
+    /// Whether tools are declared.
+    pub tools: bool,
+    /// Whether images are in the prompt.
+    pub images: bool,
+    /// Whether reasoning is asked for.
+    pub thinking: bool,
+    /// The agent inside the session.
+    pub agent: Option<&'a str>,
+    /// The User-Agent header.
+    pub user_agent: Option<&'a str>,
 }
 
 /// What kind of work a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task<'a> {
-    /// The task, where the header names one or some word speaks for one.
+    /// The task, where the header names one or a rule gives one.
     pub name: Option<&'a str>,
     /// Whether a cheap model will do, whatever the task.
     pub simple: bool,
+    /// What told it.
+    pub why: TaskReason,
 }
 
-/// Why rules cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TaskRuleError {
-    /// Not a name as in the header.
-    #[error("task name {0:?} must be 1 to 128 visible ASCII characters")]
-    Name(String),
-    /// Two tasks of one name.
-    #[error("task {0:?} is there twice")]
-    Duplicate(String),
-    /// A phrase, or a word with a mark in it, would never be found.
-    #[error("{0:?} is not a single word of letters and digits")]
-    Word(String),
-    /// More than can be told apart.
-    #[error("more than 64 tasks or 1024 words")]
-    TooMany,
+/// What told a request's task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskReason {
+    /// The header `x-tollgate-task`.
+    Header,
+    /// An agent asks for a purpose of its own.
+    SideRequest,
+    /// A rule, with so many points; the next best one has so many.
+    Rule {
+        /// The task's points.
+        points: u32,
+        /// Those of the second.
+        second: u32,
+    },
+    /// Nothing told it.
+    Nothing,
 }
 
 /// The rules, ready for use.
 #[derive(Debug, Clone)]
 pub struct TaskDetector {
-    tasks: Vec<(String, bool)>,
+    rules: Vec<TaskRule>,
     simple_below_words: u32,
-    /// For each first byte, the words that begin with it.
-    initials: Box<[Initial; 256]>,
-}
-
-/// The words with one first byte. They are few, so a look at each beats a hash.
-#[derive(Debug, Clone, Default)]
-struct Initial {
-    /// Their lengths: bit n for n bytes, the last for all longer.
-    lengths: u32,
-    words: Vec<(Box<str>, Entry)>,
-}
-
-/// What a word speaks for.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Its place among all words, so that it counts once.
-    index: usize,
-    /// The task; `None` for simple.
-    task: Option<usize>,
-}
-
-impl Default for TaskRules {
-    /// The guide's table. Words beyond it are forms of its words, and those of its column "why" for the tasks to which
-    /// it gives no words of their own.
-    fn default() -> Self {
-        let task = |name: &str, demanding, words: &str| TaskRule {
-            name: name.to_owned(),
-            words: words.split_whitespace().map(str::to_owned).collect(),
-            demanding,
-        };
-        Self {
-            tasks: vec![
-                task(
-                    "ui",
-                    false,
-                    "ui frontend style styles styling css html button buttons form forms modal click hover animation \
-                     element elements component components browser chrome selenium playwright comet",
-                ),
-                task(
-                    "coding",
-                    true,
-                    "code coding implement function functions class classes method methods refactor refactoring \
-                     python javascript typescript algorithm logic",
-                ),
-                task(
-                    "testing",
-                    true,
-                    "test tests testing unit integration coverage",
-                ),
-                task(
-                    "debugging",
-                    true,
-                    "debug debugging bug bugs fix fixes error errors crash crashes exception traceback failing fails",
-                ),
-                task(
-                    "documentation",
-                    false,
-                    "readme readmes documentation document docs docstring comments guide guides changelog",
-                ),
-                task(
-                    "research",
-                    false,
-                    "research investigate investigation explore exploration find compare",
-                ),
-                task(
-                    "analysis",
-                    true,
-                    "analysis analyze analyse review performance profile audit",
-                ),
-                task(
-                    "automation",
-                    true,
-                    "automation automate script scripts workflow workflows pipeline cron",
-                ),
-            ],
-            simple_words: ["comment", "rename", "typo", "log", "simple", "quick"]
-                .map(str::to_owned)
-                .to_vec(),
-            simple_below_words: 10,
-        }
-    }
+    vocabulary: Vocabulary,
+    phrases: usize,
 }
 
 impl TaskDetector {
@@ -165,65 +88,36 @@ impl TaskDetector {
     ///
     /// # Errors
     ///
-    /// A task's name is no name or is there twice, a word could never be found, or there are too many.
+    /// A task's name is no name or is there twice, nothing can speak for it, a word or a phrase could never be found, or
+    /// there are too many.
     pub fn new(rules: &TaskRules) -> Result<Self, TaskRuleError> {
-        let mut detector = Self {
-            tasks: Vec::new(),
-            simple_below_words: rules.simple_below_words,
-            initials: Box::new(std::array::from_fn(|_| Initial::default())),
-        };
-        let mut index = 0;
-        for (task, rule) in rules.tasks.iter().enumerate() {
-            if !explicit::is_name(&rule.name) {
-                return Err(TaskRuleError::Name(rule.name.clone()));
-            }
-            if detector.tasks.iter().any(|(name, _)| *name == rule.name) {
-                return Err(TaskRuleError::Duplicate(rule.name.clone()));
-            }
-            detector.tasks.push((rule.name.clone(), rule.demanding));
-            for word in &rule.words {
-                detector.add(word, Some(task), &mut index)?;
-            }
+        let mut vocabulary = Vocabulary::new();
+        let mut phrases = 0;
+        for (index, rule) in rules.tasks.iter().enumerate() {
+            let place = u16::try_from(index).map_err(|_| TaskRuleError::TooMany)?;
+            let twice = rules.tasks[..index].iter().any(|earlier| earlier.name == rule.name);
+            let entered = if twice {
+                Err(TaskProblem::Duplicate(rule.name.clone()))
+            } else {
+                rules::enter(rule, place, &mut vocabulary, &mut phrases)
+            };
+            entered.map_err(|problem| TaskRuleError::Task { index, problem })?;
         }
-        for word in &rules.simple_words {
-            detector.add(word, None, &mut index)?;
-        }
-        if index > MAX_WORDS || detector.tasks.len() > MAX_TASKS {
+        let simple = u16::try_from(rules.tasks.len()).map_err(|_| TaskRuleError::TooMany)?;
+        rules::enter_simple(&rules.simple, simple, &mut vocabulary, &mut phrases)
+            .map_err(TaskRuleError::Simple)?;
+        if rules::too_many(rules.tasks.len(), &vocabulary, phrases) {
             return Err(TaskRuleError::TooMany);
         }
-        Ok(detector)
+        Ok(Self {
+            rules: rules.tasks.clone(),
+            simple_below_words: rules.simple_below_words,
+            vocabulary,
+            phrases: usize::from(phrases),
+        })
     }
 
-    fn add(
-        &mut self,
-        word: &str,
-        task: Option<usize>,
-        index: &mut usize,
-    ) -> Result<(), TaskRuleError> {
-        let lower = word.to_lowercase();
-        if !words::is_word(&lower) {
-            return Err(TaskRuleError::Word(word.to_owned()));
-        }
-        let initial = &mut self.initials[usize::from(lower.as_bytes()[0])];
-        // The same word twice for one task counts once.
-        if initial
-            .words
-            .iter()
-            .any(|(known, entry)| **known == lower && entry.task == task)
-        {
-            return Ok(());
-        }
-        initial.lengths |= length_bit(lower.len());
-        let entry = Entry {
-            index: *index,
-            task,
-        };
-        initial.words.push((lower.into_boxed_str(), entry));
-        *index += 1;
-        Ok(())
-    }
-
-    /// Decides the task: the header if it is there, else by the newest text of the user.
+    /// Decides the task: the header if it is there, else by the rules.
     ///
     /// A request whose task the header names is not simple: an explicit task overrides the detection.
     ///
@@ -233,237 +127,296 @@ impl TaskDetector {
     pub fn decide<'a>(
         &'a self,
         headers: &'a HeaderMap,
-        text: Option<&str>,
+        facts: &TaskFacts<'_>,
     ) -> Result<Task<'a>, HeaderError> {
-        if let Some(name) = explicit::value(headers, TASK_HEADER)? {
-            return Ok(Task {
+        let named = explicit::value(headers, TASK_HEADER)?;
+        Ok(match named {
+            Some(name) => Task {
                 name: Some(name),
                 simple: false,
-            });
-        }
-        Ok(text.map_or(
-            Task {
-                name: None,
-                simple: false,
+                why: TaskReason::Header,
             },
-            |text| self.detect(text),
-        ))
+            None => self.of_facts(facts),
+        })
     }
 
-    /// Detects the task of a text. Of a long one only the beginning and the end are read.
+    /// Detects the task of a text about which nothing else is known. Of a long one only the beginning and the end are read.
     pub fn detect(&self, text: &str) -> Task<'_> {
-        let mut scores = [0_u32; MAX_TASKS];
-        let mut seen = [0_u64; MAX_WORDS / 64];
-        let mut simple = false;
-        let mut words = 0_u32;
-        for part in words::ends(text) {
-            let wanted = |first: u8, length| {
-                self.initials[usize::from(first)].lengths & length_bit(length) != 0
+        self.of_facts(&TaskFacts {
+            text: Some(text),
+            ..TaskFacts::default()
+        })
+    }
+
+    /// Detects the task of a request without looking at its headers.
+    pub fn of_facts(&self, facts: &TaskFacts<'_>) -> Task<'_> {
+        if facts.side_request {
+            return Task {
+                name: None,
+                simple: true,
+                why: TaskReason::SideRequest,
             };
-            words += words::each(part, wanted, |word| {
-                let initial = &self.initials[usize::from(word.as_bytes()[0])];
-                for (_, entry) in initial.words.iter().filter(|(known, _)| **known == *word) {
-                    let (slot, bit) = (entry.index / 64, 1 << (entry.index % 64));
-                    if seen[slot] & bit != 0 {
-                        continue;
-                    }
-                    seen[slot] |= bit;
-                    match entry.task {
-                        Some(task) => scores[task] += 1,
-                        None => simple = true,
+        }
+        let (points, words, simple) = self.points(facts);
+        let points = &points[..self.rules.len()];
+        let most = points.iter().copied().max().unwrap_or(0);
+        let best = points
+            .iter()
+            .position(|points| *points == most && most >= points::ENOUGH);
+        let rule = best.map(|best| &self.rules[best]);
+        let second = points
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| Some(*place) != best)
+            .map(|(_, points)| *points)
+            .max();
+        let demanding = rule.is_some_and(|rule| rule.demanding);
+        // A lone emoji is a short text too.
+        let said = facts.text.is_some_and(|text| !text.trim().is_empty());
+        let short = said && words < self.simple_below_words;
+        Task {
+            name: rule.map(|rule| rule.name.as_str()),
+            simple: simple || (short && !demanding),
+            why: rule.map_or(TaskReason::Nothing, |_| TaskReason::Rule {
+                points: most,
+                second: second.unwrap_or(0),
+            }),
+        }
+    }
+
+    /// Every task's points, most first; those without any are left out.
+    pub fn explain(&self, facts: &TaskFacts<'_>) -> Vec<(&str, u32)> {
+        let (points, ..) = self.points(facts);
+        let mut all: Vec<_> = self
+            .rules
+            .iter()
+            .zip(points)
+            .map(|(rule, points)| (rule.name.as_str(), points))
+            .filter(|(_, points)| *points > 0)
+            .collect();
+        all.sort_by_key(|(_, points)| std::cmp::Reverse(*points));
+        all
+    }
+
+    /// The points of each task, the number of words, and whether the text says that it is simple.
+    fn points(&self, facts: &TaskFacts<'_>) -> ([u32; MAX_TASKS], u32, bool) {
+        let text = facts.text.unwrap_or_default();
+        let tokens = Tokens::read(text, &self.vocabulary);
+        let mut sums = Sums::new(self.vocabulary.len(), self.phrases, self.rules.len());
+        self.count(text, &tokens, &mut sums);
+        let mut points = [0; MAX_TASKS];
+        for (place, rule) in self.rules.iter().enumerate() {
+            if !rule.holds(facts, tokens.words) {
+                continue;
+            }
+            let bonus = rule.bonus.unwrap_or(if rule.has_words() { 0 } else { points::ENOUGH });
+            let trace = if rule.stack_trace && tokens.trace { points::TRACE } else { 0 };
+            points[place] = sums.points[place] + sums.passing[place].min(points::PASSING_AT_MOST) + bonus + trace;
+        }
+        (points, tokens.words, sums.simple)
+    }
+
+    fn count(&self, text: &str, tokens: &Tokens, sums: &mut Sums) {
+        let list = &tokens.list;
+        let simple = self.simple();
+        let asks = asks(text, tokens, &self.vocabulary, simple);
+        for (nth, ask) in asks.iter().enumerate() {
+            let divisor = if nth == 0 { 1 } else { points::LATER_ASK_DIVISOR };
+            self.count_ask(ask, list, divisor, sums);
+        }
+        // Words that a request did not take stand in passing: nearer in the clauses and sentences that ask.
+        let mut first_ask_passed = false;
+        let mut later = asks.iter().peekable();
+        let mut start = 0;
+        while start < list.len() {
+            let length = list[start + 1..].iter().position(|token| token.begins_sentence);
+            let end = length.map_or(list.len(), |length| start + 1 + length);
+            let mut asked_from = None;
+            while let Some(ask) = later.next_if(|ask| ask.start < end) {
+                asked_from.get_or_insert(ask.start);
+            }
+            let may_be_simple = asked_from.is_some() && !first_ask_passed;
+            first_ask_passed |= asked_from.is_some();
+            let near = asked_from.is_some() || (asks.is_empty() && start == 0);
+            let mut passing = if near { points::NEAR } else { points::FAR };
+            for at in start..end {
+                if asked_from.is_some_and(|from| from == at) {
+                    passing = points::ASKED;
+                } else if near && list[at].begins_clause {
+                    passing = points::NEAR;
+                }
+                self.count_passing(text, list, at, passing, may_be_simple, sums);
+            }
+            start = end;
+        }
+    }
+
+    /// Counts what leads a request, and its object.
+    fn count_ask(&self, ask: &Ask, list: &[Token], divisor: u32, sums: &mut Sums) {
+        let simple = self.simple();
+        let first = divisor == 1;
+        let mut led_by: &[u16] = &[];
+        let opened_by;
+        match ask.lead {
+            Lead::Opening(rule) => {
+                if rule == simple {
+                    sums.simple |= first;
+                } else {
+                    sums.points[usize::from(rule)] += points::OPENING / divisor;
+                    opened_by = [rule];
+                    led_by = &opened_by;
+                }
+                for token in &list[ask.start..ask.object.min(list.len())] {
+                    sums.sees(token.word);
+                }
+            }
+            Lead::Verb(at) => {
+                let word = list[at].word;
+                if let Some(known) = self.vocabulary.known(word) {
+                    led_by = &known.verbs_of;
+                }
+                if sums.sees(word) {
+                    for rule in led_by {
+                        if *rule == simple {
+                            sums.simple |= first;
+                        } else {
+                            sums.points[usize::from(*rule)] += points::VERB / divisor;
+                        }
                     }
                 }
-            });
+            }
+            Lead::Plain => {}
         }
-        let best = scores[..self.tasks.len()]
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or(0);
-        let task = scores
-            .iter()
-            .zip(&self.tasks)
-            .find(|(score, _)| best > 0 && **score == best)
-            .map(|(_, task)| task);
-        let demanding = task.is_some_and(|(_, demanding)| *demanding);
-        let short = (1..self.simple_below_words).contains(&words);
-        Task {
-            name: task.map(|(name, _)| name.as_str()),
-            simple: simple || (short && !demanding),
+        for at in (ask.object..ask.end).rev() {
+            let token = &list[at];
+            if token.muted || !sums.sees(token.word) {
+                continue;
+            }
+            let Some(known) = self.vocabulary.known(token.word) else {
+                continue;
+            };
+            let head = at + 1 == ask.end;
+            let each = if head { points::HEAD } else { points::MODIFIER };
+            for rule in &known.words_of {
+                let place = usize::from(*rule);
+                if *rule == simple {
+                    sums.simple |= first && head;
+                } else if !led_by.is_empty() && !led_by.contains(rule) && self.rules[place].broad {
+                    sums.points[place] += points::FAR;
+                } else {
+                    sums.points[place] += each / divisor;
+                }
+            }
         }
+    }
+
+    /// Counts a word in passing, and the phrases that begin with it.
+    fn count_passing(
+        &self,
+        text: &str,
+        list: &[Token],
+        at: usize,
+        passing: u32,
+        may_be_simple: bool,
+        sums: &mut Sums,
+    ) {
+        let token = &list[at];
+        let Some(known) = self.vocabulary.known(token.word) else {
+            return;
+        };
+        if !token.muted {
+            for phrase in &known.phrases {
+                if sums.has_phrase(phrase.number) || phrase.length_at(text, &list[at..]).is_none() {
+                    continue;
+                }
+                if phrase.rule == self.simple() {
+                    sums.simple |= may_be_simple;
+                } else {
+                    sums.takes_phrase(phrase.number);
+                    sums.points[usize::from(phrase.rule)] += points::PHRASE;
+                }
+            }
+        }
+        if known.words_of.is_empty() && known.verbs_of.is_empty() {
+            return;
+        }
+        if !sums.sees(token.word) {
+            return;
+        }
+        let passing = if token.muted { points::FAR } else { passing };
+        let verbs = known.verbs_of.iter().filter(|rule| !known.words_of.contains(rule));
+        for rule in known.words_of.iter().chain(verbs) {
+            if *rule != self.simple() {
+                sums.passing[usize::from(*rule)] += passing;
+            }
+        }
+    }
+
+    /// The place under which the words of simple requests are entered.
+    fn simple(&self) -> u16 {
+        self.rules.len() as u16
     }
 }
 
-const fn length_bit(length: usize) -> u32 {
-    if length < 31 { 1 << length } else { 1 << 31 }
+impl TaskRule {
+    /// Whether its conditions hold.
+    fn holds(&self, facts: &TaskFacts<'_>, words: u32) -> bool {
+        let is = |wanted: Option<bool>, fact: bool| wanted.is_none_or(|wanted| wanted == fact);
+        let fits = |wanted: &Option<super::priority::Pattern>, fact: Option<&str>| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| fact.is_some_and(|fact| wanted.matches(fact)))
+        };
+        self.min_words.is_none_or(|min| words >= min)
+            && self.max_words.is_none_or(|max| words <= max)
+            && is(self.tools, facts.tools)
+            && is(self.images, facts.images)
+            && is(self.thinking, facts.thinking)
+            && fits(&self.agent, facts.agent)
+            && fits(&self.user_agent, facts.user_agent)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::explicit::Rule;
-    use http::HeaderValue;
+/// What has been counted so far.
+struct Sums {
+    points: Vec<u32>,
+    /// Points of words in passing, before they are bounded.
+    passing: Vec<u32>,
+    simple: bool,
+    /// The words that have been counted, a bit each, and behind them the phrases.
+    seen: Vec<u64>,
+    words: usize,
+}
 
-    fn guide() -> TaskDetector {
-        TaskDetector::new(&TaskRules::default()).expect("the guide's rules")
-    }
-
-    #[test]
-    fn the_guides_examples_come_out() {
-        let guide = guide();
-        for (text, name, simple) in [
-            ("Fix the login button styling", "ui", true),
-            ("Implement user authentication function", "coding", false),
-            ("Write a README for this project", "documentation", true),
-            ("Fix the CSS styling", "ui", true),
-            ("Fix the API endpoint", "debugging", false),
-            ("Implement a function that writes a comment", "coding", true),
-            ("Write unit tests for the login function", "testing", false),
-            ("Debug the failing test", "debugging", false),
-            (
-                "Automate the backups with a Python script",
-                "automation",
-                false,
-            ),
-        ] {
-            let task = guide.detect(text);
-            assert_eq!((task.name, task.simple), (Some(name), simple), "{text}");
+impl Sums {
+    fn new(words: usize, phrases: usize, tasks: usize) -> Self {
+        Self {
+            points: vec![0; tasks],
+            passing: vec![0; tasks],
+            simple: false,
+            seen: vec![0; (words + phrases).div_ceil(64)],
+            words,
         }
     }
 
-    #[test]
-    fn only_whole_words_count_in_any_case_and_script() {
-        let guide = guide();
-        let name = |text| guide.detect(text).name;
-        assert_eq!(name("Der Umbau der Büroform gefällt"), None);
-        assert_eq!(name("informative classify my_function"), None);
-        assert_eq!(name("STYLING—button"), Some("ui"));
-        assert_eq!(name("修正button的样式"), Some("ui"));
-        assert!(
-            !guide
-                .detect("请把登录页面上的所有文字都改成深蓝色并且居中")
-                .simple
-        );
-        assert!(guide.detect("hello").simple);
-        assert!(!guide.detect("").simple);
-        let rules = TaskRules {
-            tasks: vec![TaskRule {
-                name: "größe".into(),
-                words: vec!["x".into()],
-                demanding: false,
-            }],
-            ..TaskRules::default()
-        };
-        assert!(matches!(
-            TaskDetector::new(&rules),
-            Err(TaskRuleError::Name(_))
-        ));
-        let rules = TaskRules {
-            tasks: vec![TaskRule {
-                name: "size".into(),
-                words: vec!["Größe".into()],
-                demanding: false,
-            }],
-            ..TaskRules::default()
-        };
-        let detector = TaskDetector::new(&rules).expect("rules");
-        assert_eq!(
-            detector.detect("die GRÖSSE, GRÖẞE oder GRÖßE?").name,
-            Some("size")
-        );
+    /// Notes a word, and whether it is the first of its kind.
+    fn sees(&mut self, word: u16) -> bool {
+        usize::from(word) < self.words && self.set(usize::from(word))
     }
 
-    #[test]
-    fn a_word_counts_once_and_the_earlier_of_equals_wins() {
-        let guide = guide();
-        assert_eq!(
-            guide.detect("code code code with css and html").name,
-            Some("ui")
-        );
-        assert_eq!(guide.detect("css code").name, Some("ui"));
+    fn has_phrase(&self, number: u16) -> bool {
+        let bit = self.words + usize::from(number);
+        self.seen[bit / 64] & (1 << (bit % 64)) != 0
     }
 
-    #[test]
-    fn of_a_long_text_both_ends_are_read() {
-        let guide = guide();
-        let long = format!("Look: {} Refactor this class", "x ".repeat(50_000));
-        assert_eq!(guide.detect(&long).name, Some("coding"));
+    fn takes_phrase(&mut self, number: u16) {
+        self.set(self.words + usize::from(number));
     }
 
-    #[test]
-    fn the_header_overrides_the_detection() {
-        let guide = guide();
-        let mut headers = HeaderMap::new();
-        let text = Some("Fix the typo in the button");
-        headers.insert(TASK_HEADER, HeaderValue::from_static("coding"));
-        assert_eq!(
-            guide.decide(&headers, text),
-            Ok(Task {
-                name: Some("coding"),
-                simple: false
-            })
-        );
-        headers.append(TASK_HEADER, HeaderValue::from_static("ui"));
-        assert_eq!(
-            guide.decide(&headers, text).map_err(|e| e.rule),
-            Err(Rule::Once)
-        );
-        headers.clear();
-        assert_eq!(
-            guide.decide(&headers, None),
-            Ok(Task {
-                name: None,
-                simple: false
-            })
-        );
-    }
-
-    #[test]
-    fn rules_are_read_from_a_config_and_checked() {
-        #[derive(Deserialize)]
-        struct File {
-            classify: TaskRules,
-        }
-        let file: File = toml::from_str(
-            "[classify]\nsimple_below_words = 3\n[[classify.task]]\nname = \"sql\"\nwords = [\"Select\"]\ndemanding = true",
-        )
-        .expect("a config");
-        let detector = TaskDetector::new(&file.classify).expect("rules");
-        assert_eq!(
-            detector.detect("SELECT it"),
-            Task {
-                name: Some("sql"),
-                simple: false
-            }
-        );
-        assert_eq!(
-            detector.detect("a css button"),
-            Task {
-                name: None,
-                simple: false
-            }
-        );
-        assert!(toml::from_str::<TaskRules>("simple = 1").is_err());
-        for (name, word) in [
-            ("sql", "x"),
-            ("a", "two words"),
-            ("a", ""),
-            ("a", "x-y"),
-            ("", "x"),
-        ] {
-            let mut rules = file.classify.clone();
-            rules.tasks.push(TaskRule {
-                name: name.into(),
-                words: vec![word.into()],
-                demanding: false,
-            });
-            assert!(TaskDetector::new(&rules).is_err(), "{name} {word}");
-        }
-        let mut rules = file.classify.clone();
-        rules.simple_words = (0..2_000).map(|n| format!("w{n}")).collect();
-        assert_eq!(
-            TaskDetector::new(&rules).map(|_| ()),
-            Err(TaskRuleError::TooMany)
-        );
+    fn set(&mut self, bit: usize) -> bool {
+        let (slot, bit) = (bit / 64, 1 << (bit % 64));
+        let new = self.seen[slot] & bit == 0;
+        self.seen[slot] |= bit;
+        new
     }
 }

@@ -5,6 +5,7 @@ use super::gate::Gate;
 use super::identify::{Caller, bad_tag};
 use super::parse::{Asked, Call};
 use crate::policy::priority::{self, Facts};
+use crate::policy::task::TaskFacts;
 use crate::refusal::Refusal;
 use crate::units::Priority;
 
@@ -26,14 +27,30 @@ pub(super) fn classify(
     account: &mut Account,
 ) -> Result<Class, Refusal> {
     let headers = &call.parts.headers;
-    let text = asked.peek.and_then(|peek| peek.newest_user_text.as_deref());
-    let task = gate.tasks_by_words.decide(headers, text).map_err(bad_tag)?;
+    let agent = caller.session.agent.as_deref();
+    let user_agent = headers
+        .get(http::header::USER_AGENT)
+        .and_then(|value| value.to_str().ok());
+    let told = TaskFacts {
+        agent,
+        user_agent,
+        ..asked.peek.map_or_else(TaskFacts::default, |peek| TaskFacts {
+            text: peek.newest_user_text.as_deref(),
+            side_request: peek.side_request,
+            tools: peek.tools > 0 || peek.hidden_tools,
+            images: peek.prompt.images > 0,
+            thinking: peek.thinking,
+            ..TaskFacts::default()
+        })
+    };
+    let task = gate
+        .tasks_by_words
+        .decide(headers, &told)
+        .map_err(bad_tag)?;
     let facts = Facts {
         session: Some(&caller.session.name),
-        agent: caller.session.agent.as_deref(),
-        user_agent: headers
-            .get(http::header::USER_AGENT)
-            .and_then(|value| value.to_str().ok()),
+        agent,
+        user_agent,
         provider: Some(&gate.providers[call.provider].settings.name),
         model: asked.model,
         task: task.name,

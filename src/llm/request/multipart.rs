@@ -51,6 +51,7 @@ pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         messages: 0,
         stated: Stated::default(),
         newest_user_text: None,
+        side_request: false,
     };
     let mut plain = true;
     for (number, part) in parts(body, &body[..line]).enumerate() {
