@@ -452,10 +452,18 @@ impl<T> Lane<T> {
             self.concurrency.wanted();
             return;
         };
+        let mut for_a_guess = false;
         for (gauge, charge) in self.gauges.iter_mut().zip(charges) {
             if gauge.wait(*charge) == Some(until_ms - self.now_ms) {
+                for_a_guess |= gauge.climb.is_a_guess();
                 gauge.climb.wanted();
             }
+        }
+        if for_a_guess {
+            // The next one would hold the line back as soon as this one has risen.
+            let guesses = self.gauges.iter_mut().map(|gauge| &mut gauge.climb);
+            let guesses = guesses.filter(|climb| climb.is_a_guess());
+            guesses.for_each(|climb| climb.wanted());
         }
     }
 
