@@ -400,7 +400,14 @@ impl<T> Lane<T> {
     fn go_on(&mut self) {
         if std::mem::take(&mut self.rested) {
             self.gauges.iter_mut().for_each(Gauge::spend_savings);
-            self.recovery.begin(self.now_ms);
+            // While a limit is searched for, the rate has just been lowered, and no gap is a usual one yet.
+            if !self
+                .gauges
+                .iter()
+                .any(|gauge| gauge.climb.is_searching(self.now_ms))
+            {
+                self.recovery.begin(self.now_ms);
+            }
         }
     }
 

@@ -16,7 +16,7 @@
 //! the bucket was empty at both; give or take the one request that came a little too early.
 
 use super::bucket::MILLI;
-use super::history::History;
+use super::history::{BIN_MS, History};
 
 /// Time between two steps up.
 const STEP_MS: u64 = 10_000;
@@ -35,6 +35,9 @@ const PATIENCE: (u32, u32) = (100, 3_200);
 
 /// As much time must pass, at first; it doubles with the requests.
 const PATIENCE_MS: u64 = 60_000;
+
+/// Near its limit is what is used of it for so long.
+const NEAR_MS: u64 = 5_000;
 
 /// Fewer requests or a shorter time between two refusals tell nothing.
 const TELLING: (u64, u64) = (10, 2_000);
@@ -140,9 +143,10 @@ impl Climb {
             true => SEARCH_STEP_MS,
             false => STEP_MS,
         };
+        let is_first = self.is_a_guess() && !self.has_risen;
+        let is_due = is_first || now_ms.saturating_sub(self.step_began_ms) >= step_ms;
         // What started before the last step says nothing about the rate since.
-        if now_ms.saturating_sub(self.step_began_ms) >= step_ms && started_ms >= self.step_began_ms
-        {
+        if is_due && started_ms >= self.step_began_ms {
             self.step_began_ms = now_ms;
             if std::mem::take(&mut self.wanted) {
                 self.step(now_ms);
@@ -164,10 +168,19 @@ impl Climb {
             && self.refused_at_ms.is_none()
     }
 
-    /// Whether it is a guess that has risen lately, or is about to: then a refusal most likely means that it is too high.
-    pub(super) fn is_overreaching(&self, now_ms: u64) -> bool {
-        let recent = now_ms.saturating_sub(self.step_began_ms) < STEP_MS;
-        self.is_a_guess() && (self.wanted || (self.has_risen && recent))
+    /// Whether a refusal most likely means that it is too high: it is a guess that has risen lately, or is being searched
+    /// for, and is used.
+    pub(super) fn is_suspect(&self, now_ms: u64) -> bool {
+        let stepped = now_ms.saturating_sub(self.step_began_ms) < STEP_MS;
+        let rising = self.is_a_guess() && self.has_risen && stepped;
+        let tried = self.is_a_guess() && self.wanted;
+        rising || tried || (self.searching && (self.wanted || self.is_near(now_ms)))
+    }
+
+    /// Whether it was refused lately, and the limit is not found yet.
+    pub(super) fn is_searching(&self, now_ms: u64) -> bool {
+        let since = now_ms.saturating_sub(self.refused_at_ms.unwrap_or(0));
+        self.searching && since < STEP_MS
     }
 
     fn step(&mut self, now_ms: u64) {
@@ -211,8 +224,18 @@ impl Climb {
 
     /// Whether four fifths of the rate have been used lately.
     pub(super) fn is_near(&self, now_ms: u64) -> bool {
-        let peak = self.history.peak(self.window_ms, now_ms);
+        let peak = self.history.peak(NEAR_MS, self.window_ms, now_ms);
         self.value.is_some_and(|value| peak >= value / 5 * 4)
+    }
+
+    /// The rate that was refused: the one now, unless much less was used.
+    fn known(&self, now_ms: u64) -> u64 {
+        let used = self.history.peak(BIN_MS, self.window_ms, now_ms);
+        match self.value {
+            Some(value) if self.top.is_some() || used == 0 => value,
+            Some(value) => value.min(used.saturating_mul(2)),
+            None => used,
+        }
     }
 
     /// The provider refused a request. `slot` and `next_slot` number it and the next one that will start: of all that
@@ -226,8 +249,7 @@ impl Climb {
             return;
         }
         let since = self.refused_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms));
-        let recent = self.history.peak(self.window_ms, now_ms);
-        let known = self.value.unwrap_or(recent);
+        let known = self.known(now_ms);
         let was_found = since.is_some() && !self.searching;
         let (value, ceiling) = match (self.top, since) {
             (Some(top), _) => ((known - known / 8).max(top / 8), top),
@@ -298,15 +320,18 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_that_rises_overreaches_and_one_that_rests_does_not() {
+    fn a_guess_that_rises_is_suspect_and_so_is_a_rate_that_is_searched_for_and_used() {
         let mut climb = climbing(50);
-        assert!(!climb.is_overreaching(0));
+        assert!(!climb.is_suspect(0));
         run(&mut climb, 0, 3);
-        assert!(climb.is_overreaching(5_000));
-        assert!(!climb.is_overreaching(20_000), "long ago");
+        assert!(climb.is_suspect(5_000));
+        assert!(!climb.is_suspect(20_000), "long ago");
         climb.refused(3, 4, 5_000);
+        assert!(!climb.is_suspect(20_000), "not used");
         climb.wanted();
-        assert!(!climb.is_overreaching(5_000), "no guess any more");
+        assert!(climb.is_suspect(20_000));
+        climb.searching = false;
+        assert!(!climb.is_suspect(20_000), "found");
     }
 
     #[test]
@@ -332,7 +357,7 @@ mod tests {
         let mut climb = climbing(2_400);
         for slot in 0..3 {
             climb.refused(slot, slot + 1, slot * 1_500);
-            climb.passed(1, slot * 1_500, slot * 1_500);
+            climb.passed(20, slot * 1_500, slot * 1_500);
         }
         assert_eq!(climb.value, Some(300_000));
     }

@@ -1,8 +1,8 @@
 //! What answers tell a lane: how a request fared, what it used, what the provider says is left, and which limit a refusal
 //! was for.
 //!
-//! A refusal is for the limit that its headers show used up. Without such a header it is for the guesses, while they rise;
-//! else for the number in flight, if as many never went well; else for whatever is near its limit; else, at the second one,
+//! A refusal is for the limit that its headers show used up. Without such a header it is for the rates that are only guessed or
+//! still searched for, while they rise; else for the number in flight, if as many never went well; else for whatever is near its limit; else, at the second one,
 //! for a limit that nobody told.
 //!
 //! Guesses give way to what is told. Who tells one limit of tokens tells all that there are, and who tells requests per
@@ -147,10 +147,10 @@ impl<T> Lane<T> {
         if explained {
             return;
         }
-        let overreaching = |gauge: &Gauge| gauge.is_overreaching();
-        if self.gauges.iter().any(overreaching) {
-            let guesses = self.gauges.iter_mut().filter(|gauge| overreaching(gauge));
-            guesses.for_each(|gauge| gauge.refused(slot.number, next));
+        let suspect = |gauge: &Gauge| gauge.is_suspect();
+        if self.gauges.iter().any(suspect) {
+            let suspects = self.gauges.iter_mut().filter(|gauge| suspect(gauge));
+            suspects.for_each(|gauge| gauge.refused(slot.number, next));
             self.concurrency.was_refused(next);
             return;
         }
@@ -168,10 +168,15 @@ impl<T> Lane<T> {
         let strike = self.strike_ms.replace(self.now_ms);
         if self.rules.learn && strike.is_some_and(|strike| self.now_ms - strike < STRIKE_COUNTS_MS)
         {
+            let counts = |gauge: &Gauge| gauge.kind.counts_tokens() && gauge.climb.value.is_some();
+            let counts_tokens = self.gauges.iter().any(counts);
             let guesses = self.gauges.iter_mut().filter(|gauge| {
                 gauge.known().is_none()
-                    && (gauge.climb.value.is_some()
-                        || matches!(gauge.kind, Kind::Requests | Kind::Tokens))
+                    && match gauge.kind {
+                        Kind::Requests => true,
+                        Kind::Tokens if !counts_tokens => true,
+                        _ => gauge.climb.value.is_some(),
+                    }
             });
             guesses.for_each(|gauge| gauge.refused(slot.number, next));
         }

@@ -363,9 +363,9 @@ impl Gauge {
         self.climb.is_near(self.now_ms)
     }
 
-    /// Whether the limit is a guess that has just been raised, so that a refusal is most likely for it.
-    pub(super) fn is_overreaching(&self) -> bool {
-        self.climb.is_overreaching(self.now_ms)
+    /// Whether a refusal that nothing explains is most likely for this limit.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.climb.is_suspect(self.now_ms)
     }
 
     /// A request was refused for this limit; `slot` and `next_slot` number it and the next one.
