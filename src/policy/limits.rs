@@ -132,15 +132,15 @@ const MOST_AT_OLLAMA: u32 = 4;
 
 /// What is never exceeded, and where learning starts, of a lane for which nothing is stated: 50 requests, 30,000 input and
 /// 8,000 output tokens a minute for hosted models, 20 requests a minute and 50 a day for OpenRouter's free ones; the
-/// provider's own figures count from its first answer on. Ollama gets one request at a time, and more as that goes well.
-/// What else runs here has no limits but its hardware's.
+/// provider's own figures count from its first answer on. Ollama gets one request at a time, wherever it runs, and more as
+/// that goes well. What else runs here has no limits but its hardware's.
 fn start(provider: &ProviderFacts<'_>, model: &str) -> (Limits, Limits) {
     let none = Limits::default();
     let concurrency = |number| Limits {
         concurrency: Some(number),
         ..none
     };
-    if provider.catalogue == "ollama" && provider.is_local {
+    if provider.catalogue == "ollama" {
         return (concurrency(MOST_AT_OLLAMA), concurrency(1));
     }
     if provider.is_local {

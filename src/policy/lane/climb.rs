@@ -47,6 +47,8 @@ const TELLING: (u64, u64) = (10, 2_000);
 pub(super) struct Climb {
     /// The rate now; `None` for no limit.
     pub(super) value: Option<u64>,
+    /// The guess that it started from, if it did.
+    start: u64,
     /// A rate that was refused.
     pub(super) ceiling: Option<u64>,
     /// Never above this: the configured limit, or what the provider says it is.
@@ -75,6 +77,7 @@ impl Climb {
     pub(super) fn new(value: Option<u64>, floor: u64, window_ms: u64, now_ms: u64) -> Self {
         Self {
             value,
+            start: value.unwrap_or(0),
             ceiling: None,
             top: None,
             floor,
@@ -108,6 +111,7 @@ impl Climb {
         };
         self.top = top;
         self.ceiling = None;
+        self.searching = false;
     }
 
     /// Takes over what was learned before.
@@ -168,13 +172,11 @@ impl Climb {
             && self.refused_at_ms.is_none()
     }
 
-    /// Whether a refusal most likely means that it is too high: it is a guess that has risen lately, or is being searched
-    /// for, and is used.
+    /// Whether a refusal most likely means that it is too high: it is a guess that has risen or is about to, or is being
+    /// searched for, and is used.
     pub(super) fn is_suspect(&self, now_ms: u64) -> bool {
-        let stepped = now_ms.saturating_sub(self.step_began_ms) < STEP_MS;
-        let rising = self.is_a_guess() && self.has_risen && stepped;
-        let tried = self.is_a_guess() && self.wanted;
-        rising || tried || (self.searching && (self.wanted || self.is_near(now_ms)))
+        let raised = self.is_a_guess() && (self.has_risen || self.wanted);
+        raised || (self.searching && (self.wanted || self.is_near(now_ms)))
     }
 
     /// Whether it was refused lately, and the limit is not found yet.
@@ -232,8 +234,9 @@ impl Climb {
     fn known(&self, now_ms: u64) -> u64 {
         let used = self.history.peak(BIN_MS, self.window_ms, now_ms);
         match self.value {
-            Some(value) if self.top.is_some() || used == 0 => value,
-            Some(value) => value.min(used.saturating_mul(2)),
+            Some(value) if self.top.is_some() => value,
+            // Not below where it started: a stray refusal in a quiet hour says nothing about the busy ones.
+            Some(value) => value.min(used.saturating_mul(2).max(self.start)),
             None => used,
         }
     }
@@ -325,7 +328,6 @@ mod tests {
         assert!(!climb.is_suspect(0));
         run(&mut climb, 0, 3);
         assert!(climb.is_suspect(5_000));
-        assert!(!climb.is_suspect(20_000), "long ago");
         climb.refused(3, 4, 5_000);
         assert!(!climb.is_suspect(20_000), "not used");
         climb.wanted();
@@ -350,6 +352,16 @@ mod tests {
             Some(1_532_000),
             "found: not within ten seconds"
         );
+    }
+
+    #[test]
+    fn a_stray_refusal_in_a_quiet_hour_takes_no_more_than_half_of_the_first_guess() {
+        let mut climb = climbing(50);
+        run(&mut climb, 0, 5);
+        climb.passed(1, 3_600_000, 3_600_000);
+        climb.refused(6, 7, 3_659_000);
+        assert_eq!(climb.value, Some(25_000));
+        assert_eq!(climb.ceiling, Some(50_000));
     }
 
     #[test]
