@@ -400,7 +400,14 @@ impl<T> Lane<T> {
     fn go_on(&mut self) {
         if std::mem::take(&mut self.rested) {
             self.gauges.iter_mut().for_each(Gauge::spend_savings);
-            self.recovery.begin(self.now_ms);
+            // While a limit is searched for, the rate has just been lowered, and no gap is a usual one yet.
+            if !self
+                .gauges
+                .iter()
+                .any(|gauge| gauge.climb.is_searching(self.now_ms))
+            {
+                self.recovery.begin(self.now_ms);
+            }
         }
     }
 
@@ -452,10 +459,18 @@ impl<T> Lane<T> {
             self.concurrency.wanted();
             return;
         };
+        let mut for_a_guess = false;
         for (gauge, charge) in self.gauges.iter_mut().zip(charges) {
             if gauge.wait(*charge) == Some(until_ms - self.now_ms) {
+                for_a_guess |= gauge.climb.is_a_guess();
                 gauge.climb.wanted();
             }
+        }
+        if for_a_guess {
+            // The next one would hold the line back as soon as this one has risen.
+            let guesses = self.gauges.iter_mut().map(|gauge| &mut gauge.climb);
+            let guesses = guesses.filter(|climb| climb.is_a_guess());
+            guesses.for_each(|climb| climb.wanted());
         }
     }
 

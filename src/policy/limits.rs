@@ -107,9 +107,15 @@ pub fn lane_rules(
     max_waiting: usize,
 ) -> LaneRules {
     let stated = rules.iter().find(|rule| rule.holds(provider.name, model));
+    // Whoever states limits has stated what binds; a guess beside them would only be lower.
+    let (limits, start) = match stated {
+        Some(rule) => (rule.limits(), Limits::default()),
+        None if learn => start(provider, model),
+        None => (Limits::default(), Limits::default()),
+    };
     LaneRules {
-        limits: stated.map(LimitRule::limits).unwrap_or_default(),
-        start: start(provider, model),
+        limits,
+        start,
         reserve: match provider.dialect {
             Dialect::Anthropic => ReserveRule::CapCorrected,
             Dialect::OpenAi => ReserveRule::CapKept,
@@ -120,26 +126,41 @@ pub fn lane_rules(
     }
 }
 
-/// Where learning starts: 50 requests, 30,000 input and 8,000 output tokens a minute for hosted models, 20 requests a
-/// minute and 50 a day for OpenRouter's free ones; the provider's own figures count from its first answer on. What runs
-/// here has no limits but its hardware's.
-fn start(provider: &ProviderFacts<'_>, model: &str) -> Limits {
+/// The most that an Ollama gets at a time that nobody has set limits for: it does not refuse what it cannot do at the same
+/// time but lets it wait, so no answer tells how many it does. Four is the most that it chooses by itself.
+const MOST_AT_OLLAMA: u32 = 4;
+
+/// What is never exceeded, and where learning starts, of a lane for which nothing is stated: 50 requests, 30,000 input and
+/// 8,000 output tokens a minute for hosted models, 20 requests a minute and 50 a day for OpenRouter's free ones; the
+/// provider's own figures count from its first answer on. Ollama gets one request at a time, wherever it runs, and more as
+/// that goes well. What else runs here has no limits but its hardware's.
+fn start(provider: &ProviderFacts<'_>, model: &str) -> (Limits, Limits) {
+    let none = Limits::default();
+    let concurrency = |number| Limits {
+        concurrency: Some(number),
+        ..none
+    };
+    if provider.catalogue == "ollama" {
+        return (concurrency(MOST_AT_OLLAMA), concurrency(1));
+    }
     if provider.is_local {
-        return Limits::default();
+        return (none, none);
     }
     if provider.catalogue == "openrouter" && model.ends_with(":free") {
-        return Limits {
+        let start = Limits {
             requests_per_minute: Some(20),
             requests_per_day: Some(50),
-            ..Limits::default()
+            ..none
         };
+        return (none, start);
     }
-    Limits {
+    let start = Limits {
         requests_per_minute: Some(50),
         input_tokens_per_minute: Some(30_000),
         output_tokens_per_minute: Some(8_000),
-        ..Limits::default()
-    }
+        ..none
+    };
+    (none, start)
 }
 
 #[cfg(test)]
@@ -181,6 +202,41 @@ mod tests {
             class_of(&rules, &anthropic(), "claude-haiku-4-5"),
             "limits[0]"
         );
+    }
+
+    #[test]
+    fn nothing_is_guessed_beside_limits_that_are_stated() {
+        let rules = [LimitRule {
+            concurrency: Some(8),
+            ..LimitRule::default()
+        }];
+        let stated = lane_rules(&rules, &anthropic(), "m", true, 10);
+        assert_eq!(stated.start, Limits::default());
+        assert_eq!(stated.limits.concurrency, Some(8));
+    }
+
+    #[test]
+    fn ollama_starts_with_one_at_a_time_unless_something_else_is_stated() {
+        let ollama = ProviderFacts {
+            name: "ollama",
+            catalogue: "ollama",
+            dialect: Dialect::Ollama,
+            is_local: true,
+        };
+        let rules = |rules: &[LimitRule], learn| lane_rules(rules, &ollama, "m", learn, 10);
+        let learned = rules(&[], true);
+        assert_eq!(learned.start.concurrency, Some(1));
+        assert_eq!(learned.limits.concurrency, Some(MOST_AT_OLLAMA));
+        assert_eq!(rules(&[], false).limits, Limits::default());
+        let stated = rules(
+            &[LimitRule {
+                concurrency: Some(16),
+                ..LimitRule::default()
+            }],
+            true,
+        );
+        assert_eq!(stated.limits.concurrency, Some(16));
+        assert_eq!(stated.start.concurrency, None);
     }
 
     #[test]

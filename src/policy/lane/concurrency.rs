@@ -1,8 +1,8 @@
 //! How many requests are in flight at a time: a fixed limit, or one that is found by additive increase and multiplicative
 //! decrease.
 //!
-//! It rises by one when it was reached and a whole window of answers (as many as the limit) went well, faster as long as
-//! nothing was ever refused. A number that was refused is tried again only after a hundred good answers, then two hundred,
+//! It rises by one when it was reached and a whole window of answers (as many as the limit) went well; as long as nothing
+//! was ever refused, it doubles. A number that was refused is tried again only after a hundred good answers, then two hundred,
 //! and so on. A refusal speaks against the number in flight only if as many never went well lately; otherwise it is a
 //! rate that was exceeded. One stray overload answer changes nothing; two in a short time lower the limit, once per round.
 //! An outage says nothing about the number in flight: what it took away comes back when the breaker opens.
@@ -39,17 +39,22 @@ pub(super) struct Concurrency {
     before_overload: Option<(Option<u32>, Option<u32>)>,
     /// Slots before this one belong to a round that has been answered already.
     round: u64,
+    /// Slots before this one were in flight when something was refused.
+    refused_before: u64,
 }
 
 impl Concurrency {
-    /// With the configured limit, or else one to start with.
+    /// With the most that there may be, and a number to start with, if that is less.
     pub(super) fn new(top: Option<u32>, start: Option<u32>, learn: bool) -> Self {
         let top = top.filter(|top| *top > 0);
         let start = start.filter(|start| *start > 0 && learn);
         Self {
             in_flight: 0,
             taken: 0,
-            value: top.or(start),
+            value: match (top, start) {
+                (Some(top), Some(start)) => Some(top.min(start)),
+                (top, start) => top.or(start),
+            },
             ceiling: None,
             top,
             learn,
@@ -61,6 +66,7 @@ impl Concurrency {
             strike: None,
             before_overload: None,
             round: 0,
+            refused_before: 0,
         }
     }
 
@@ -95,11 +101,17 @@ impl Concurrency {
         self.taken = self.taken.saturating_sub(u32::from(taken));
     }
 
-    /// The provider has taken one.
-    pub(super) fn went_well(&mut self) {
-        // Not the number at its start: requests that start together arrive in any order.
+    /// The provider has taken one, the `number`th in flight when it started.
+    pub(super) fn went_well(&mut self, number: u32, slot: u64) {
         self.taken += 1;
-        self.went_well[0] = self.went_well[0].max(self.taken);
+        // Those whose answer has begun are surely there together. Of those in flight when it started some may have ended
+        // already, unseen yet; a refusal since then may have been one of them.
+        let together = if slot < self.refused_before {
+            0
+        } else {
+            number / 4 * 3
+        };
+        self.went_well[0] = self.went_well[0].max(self.taken).max(together);
         self.answers += 1;
         if self.answers >= EPOCH {
             self.answers = 0;
@@ -119,7 +131,7 @@ impl Concurrency {
             return;
         }
         let higher = match self.ceiling {
-            None if self.top.is_none() => value.saturating_add((value / 4).max(1)),
+            None if self.top.is_none() => value.saturating_mul(2),
             Some(ceiling) if value >= ceiling => {
                 // What was refused goes well now.
                 self.ceiling = None;
@@ -139,9 +151,15 @@ impl Concurrency {
         self.wanted = false;
     }
 
+    /// Something was refused, for whatever reason, before the slot with this number.
+    pub(super) fn was_refused(&mut self, next_slot: u64) {
+        self.refused_before = next_slot;
+    }
+
     /// The provider refused the `number`th in flight, and no rate explains it. Tells whether the number in flight does;
     /// then the limit is lower now.
     pub(super) fn refused(&mut self, number: u32, slot: u64, next_slot: u64) -> bool {
+        self.was_refused(next_slot);
         if slot < self.round {
             return true;
         }
@@ -201,8 +219,8 @@ mod tests {
 
     /// So many are taken at the same time, and end.
     fn well(limit: &mut Concurrency, number: u32) {
-        (0..number).for_each(|_| _ = limit.started());
-        (0..number).for_each(|_| limit.went_well());
+        let crowds: Vec<u32> = (0..number).map(|_| limit.started()).collect();
+        crowds.iter().for_each(|crowd| limit.went_well(*crowd, 0));
         (0..number).for_each(|_| limit.ended(true));
     }
 
@@ -218,13 +236,13 @@ mod tests {
         assert_eq!(limit.value, Some(8));
         limit.wanted();
         one_by_one(&mut limit, 1);
-        assert_eq!(limit.value, Some(10), "fast, while nothing was refused");
+        assert_eq!(limit.value, Some(16), "fast, while nothing was refused");
         limit.ceiling = Some(100);
         limit.wanted();
-        one_by_one(&mut limit, 9);
-        assert_eq!(limit.value, Some(10));
+        one_by_one(&mut limit, 15);
+        assert_eq!(limit.value, Some(16));
         one_by_one(&mut limit, 1);
-        assert_eq!(limit.value, Some(11));
+        assert_eq!(limit.value, Some(17));
     }
 
     #[test]

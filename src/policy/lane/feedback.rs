@@ -1,8 +1,13 @@
 //! What answers tell a lane: how a request fared, what it used, what the provider says is left, and which limit a refusal
 //! was for.
 //!
-//! A refusal is for the limit that its headers show used up. Without such a header it is for the number in flight, if as
-//! many never went well; else for whatever is near its limit; else, at the second one, for a limit that nobody told.
+//! A refusal is for the limit that its headers show used up. Without such a header it is for the rates that are only guessed or
+//! still searched for, while they rise; else for the number in flight, if as many never went well; else for whatever is near its limit; else, at the second one,
+//! for a limit that nobody told.
+//!
+//! Guesses give way to what is told. Who tells one limit of tokens tells all that there are, and who tells requests per
+//! minute, and no limit of tokens, has none. Requests per minute stay a guess until they are told: Groq and Mistral tell
+//! their tokens, and limit requests in silence.
 
 use super::gauge::{Gauge, Kind};
 use super::{Lane, Quota, RateNews, Slot, Used, Verdict};
@@ -21,9 +26,9 @@ impl<T> Lane<T> {
         }
         match verdict {
             Verdict::Ok => {
-                self.concurrency.went_well();
+                self.concurrency.went_well(slot.crowd, slot.number);
                 for (gauge, charge) in self.gauges.iter_mut().zip(slot.charges) {
-                    gauge.passed(charge.expect);
+                    gauge.passed(charge.expect, slot.started_ms);
                 }
             }
             Verdict::RateLimited => self.refused(slot, news),
@@ -101,13 +106,16 @@ impl<T> Lane<T> {
             }
         }
         let told = |gauge: &Gauge| gauge.kind.counts_tokens() && gauge.told.is_some();
-        if self.gauges.iter().any(told) {
-            // Who tells one limit of tokens tells all that there are.
-            let tokens = self
-                .gauges
-                .iter_mut()
-                .filter(|gauge| gauge.kind.counts_tokens());
-            tokens.for_each(Gauge::drop_guess);
+        let tells_tokens = self.gauges.iter().any(told);
+        let tells_requests = !refused && self.gauges[Kind::Requests as usize].told.is_some();
+        for gauge in self
+            .gauges
+            .iter_mut()
+            .filter(|gauge| gauge.kind.counts_tokens())
+        {
+            if tells_tokens || tells_requests && gauge.climb.is_a_guess() {
+                gauge.drop_guess();
+            }
         }
         if let Some(quota) = &news.requests_day {
             self.day.hear(quota, slot.day_mark, self.now_ms);
@@ -136,7 +144,17 @@ impl<T> Lane<T> {
                 }
             }
         }
-        if explained || self.concurrency.refused(slot.crowd, slot.number, next) {
+        if explained {
+            return;
+        }
+        let suspect = |gauge: &Gauge| gauge.is_suspect();
+        if self.gauges.iter().any(suspect) {
+            let suspects = self.gauges.iter_mut().filter(|gauge| suspect(gauge));
+            suspects.for_each(|gauge| gauge.refused(slot.number, next));
+            self.concurrency.was_refused(next);
+            return;
+        }
+        if self.concurrency.refused(slot.crowd, slot.number, next) {
             return;
         }
         let near = |gauge: &Gauge| gauge.is_near_its_limit();
@@ -150,10 +168,15 @@ impl<T> Lane<T> {
         let strike = self.strike_ms.replace(self.now_ms);
         if self.rules.learn && strike.is_some_and(|strike| self.now_ms - strike < STRIKE_COUNTS_MS)
         {
+            let counts = |gauge: &Gauge| gauge.kind.counts_tokens() && gauge.climb.value.is_some();
+            let counts_tokens = self.gauges.iter().any(counts);
             let guesses = self.gauges.iter_mut().filter(|gauge| {
                 gauge.known().is_none()
-                    && (gauge.climb.value.is_some()
-                        || matches!(gauge.kind, Kind::Requests | Kind::Tokens))
+                    && match gauge.kind {
+                        Kind::Requests => true,
+                        Kind::Tokens if !counts_tokens => true,
+                        _ => gauge.climb.value.is_some(),
+                    }
             });
             guesses.for_each(|gauge| gauge.refused(slot.number, next));
         }

@@ -211,7 +211,9 @@ impl Gauge {
             let one = MILLI.saturating_add(share(LATE_MS));
             let holds = match self.kind {
                 Kind::RequestsPerSecond => one,
-                _ => one.max(share(BURST_MS)),
+                // Part of a request beyond whole ones would only let the next one start before its time.
+                Kind::Requests => one.max(share(BURST_MS) / MILLI * MILLI),
+                Kind::Tokens | Kind::InputTokens | Kind::OutputTokens => one.max(share(BURST_MS)),
             };
             match &mut self.pace {
                 Some(pace) => pace.change(rate, holds),
@@ -343,9 +345,9 @@ impl Gauge {
         }
     }
 
-    /// The provider let a request through that is expected to use so much.
-    pub(super) fn passed(&mut self, expected: u64) {
-        self.climb.passed(expected, self.now_ms);
+    /// The provider let a request through that is expected to use so much, and had started then.
+    pub(super) fn passed(&mut self, expected: u64, started_ms: u64) {
+        self.climb.passed(expected, started_ms, self.now_ms);
         self.adjust();
     }
 
@@ -359,6 +361,11 @@ impl Gauge {
     /// Whether the limit is used so far that a refusal may well be for it.
     pub(super) fn is_near_its_limit(&self) -> bool {
         self.climb.is_near(self.now_ms)
+    }
+
+    /// Whether a refusal that nothing explains is most likely for this limit.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.climb.is_suspect(self.now_ms)
     }
 
     /// A request was refused for this limit; `slot` and `next_slot` number it and the next one.

@@ -1,14 +1,14 @@
-//! How much the provider has let through lately, and what limit that tells when it refuses for the first time.
+//! How much the provider has let through lately.
 
 use std::collections::VecDeque;
 
 /// Length of a bin.
-const BIN_MS: u64 = 5_000;
+pub(super) const BIN_MS: u64 = 1_000;
 
-/// Bins that are kept: five minutes.
-const BINS: usize = 60;
+/// Bins that are kept: a minute.
+const BINS: u64 = 60;
 
-/// What was let through, in bins of five seconds.
+/// What was let through, in bins of a second.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     /// Number of the bin since the epoch, and its sum; oldest first.
@@ -23,32 +23,22 @@ impl History {
             Some((last, sum)) if *last >= number => *sum = sum.saturating_add(amount),
             _ => self.bins.push_back((number, amount)),
         }
-        let oldest = number.saturating_sub(BINS as u64);
+        let oldest = number.saturating_sub(BINS);
         while self.bins.front().is_some_and(|(bin, _)| *bin < oldest) {
             self.bins.pop_front();
         }
     }
 
-    /// The least limit per window (in thousandths) of a provider that let all this through, if its bucket holds a
-    /// window's worth: it may have been full at any moment since, so the moment that tells most counts.
-    ///
-    /// With 80 in the last minute and a limit per minute: at least 40, for the bucket may have been full.
-    pub(super) fn least_limit(&self, window_ms: u64, now_ms: u64) -> u64 {
-        self.most_of(window_ms, now_ms, |age_ms| age_ms + window_ms)
-    }
-
-    /// The highest rate per window (in thousandths) over the last five seconds or longer.
-    pub(super) fn peak(&self, window_ms: u64, now_ms: u64) -> u64 {
-        self.most_of(window_ms, now_ms, |age_ms| age_ms.max(BIN_MS))
-    }
-
-    /// The greatest of what came since a moment, for each window of the time that it counts for.
-    fn most_of(&self, window_ms: u64, now_ms: u64, time: impl Fn(u64) -> u64) -> u64 {
+    /// The highest rate per window (in thousandths) over the time up to now, that long or longer.
+    pub(super) fn peak(&self, least_ms: u64, window_ms: u64, now_ms: u64) -> u64 {
         let mut sum: i128 = 0;
         let rates = self.bins.iter().rev().map(|(number, amount)| {
             sum += i128::from(*amount);
-            let time = time(now_ms.saturating_sub(number * BIN_MS)).max(1);
-            sum * i128::from(window_ms) * 1_000 / i128::from(time)
+            let time_ms = now_ms
+                .saturating_sub(number * BIN_MS)
+                .max(least_ms)
+                .max(BIN_MS);
+            sum * i128::from(window_ms) * 1_000 / i128::from(time_ms)
         });
         rates
             .max()
@@ -64,16 +54,15 @@ mod tests {
     const MINUTE: u64 = 60_000;
 
     #[test]
-    fn a_full_bucket_and_its_refill_tell_the_limit() {
-        // A limit of 60 a minute: 60 at once from the full bucket, then one a second.
+    fn the_peak_is_the_busiest_time_up_to_now_that_is_long_enough() {
         let mut history = History::default();
         history.add(60, MINUTE);
+        assert_eq!(history.peak(1_000, MINUTE, MINUTE), 3_600_000);
+        assert_eq!(history.peak(5_000, MINUTE, MINUTE), 720_000);
         for second in 1..=30 {
             history.add(1, MINUTE + second * 1_000);
         }
-        let least = history.least_limit(MINUTE, MINUTE + 30_000);
-        assert_eq!(least, 60_000);
-        assert_eq!(history.peak(MINUTE, MINUTE + 30_000), 180_000);
+        assert_eq!(history.peak(5_000, MINUTE, MINUTE + 30_000), 180_000);
     }
 
     #[test]
@@ -81,9 +70,9 @@ mod tests {
         let mut history = History::default();
         history.add(1_000, 0);
         history.add(6, 60 * MINUTE);
-        assert_eq!(history.peak(MINUTE, 60 * MINUTE), 72_000);
+        assert_eq!(history.peak(5_000, MINUTE, 60 * MINUTE), 72_000);
         history.add(-6, 60 * MINUTE);
-        assert_eq!(history.least_limit(MINUTE, 60 * MINUTE), 0);
-        assert_eq!(History::default().peak(MINUTE, 0), 0);
+        assert_eq!(history.peak(5_000, MINUTE, 60 * MINUTE), 0);
+        assert_eq!(History::default().peak(5_000, MINUTE, 0), 0);
     }
 }

@@ -249,6 +249,27 @@ fn tiny_limits_are_used_to_the_last_request() {
 }
 
 #[test]
+fn a_provider_that_takes_no_two_at_once_refuses_none_of_those_that_are_paced() {
+    for per_minute in [60, 90, 120, 150] {
+        let limits = Limits {
+            requests_per_minute: Some(per_minute),
+            ..Limits::default()
+        };
+        // What is above one is for the ways, which are not all equally long.
+        let provider = Provider {
+            requests: Some(Bucket::holding(per_minute, 1.25)),
+            ..Provider::default()
+        };
+        let clients = sessions(&Clients::default());
+        let rules = configured(limits, ReserveRule::CapCorrected);
+        let outcome = Traffic::new(rules, provider, clients).run(10 * MINUTE);
+        assert_eq!(outcome.refused.len(), 0, "{per_minute}");
+        let goodput = outcome.sent.len() as f64 / (10 * per_minute) as f64;
+        at_least("requests", goodput, 0.99);
+    }
+}
+
+#[test]
 fn where_output_tokens_bind_they_are_used_and_nothing_is_refused() {
     for misjudged_percent in [0, 30] {
         let limits = Limits {
@@ -458,6 +479,34 @@ fn limits_are_learned_from_refusals_alone() {
         // A bucket of five lets no rate through evenly that is close to its own: requests come a little early or late.
         let least = if holds == 1 { 0.8 } else { 0.98 };
         at_least("goodput in the end", goodput, least);
+    }
+}
+
+#[test]
+fn a_limit_far_above_the_first_guess_is_found_within_seconds() {
+    // The provider holds a second's requests, or a minute's, and tells its limit, or nothing.
+    for (holds, tells) in [(1, true), (60, true), (1, false), (60, false)] {
+        let provider = Provider {
+            requests: Some(Bucket::new(1_200, holds)),
+            tells,
+            ..Provider::default()
+        };
+        let clients = sessions(&Clients {
+            number: 4,
+            answer_ms: (250, 950),
+            ..Clients::default()
+        });
+        for seed in 1..=5 {
+            let lane = Lane::new(learning(ReserveRule::CapCorrected), 0);
+            let (provider, clients) = (provider.clone(), clients.clone());
+            let traffic = Traffic::with(lane, provider, clients, Faults::default(), seed);
+            let outcome = traffic.run(2 * MINUTE);
+            at_most("429s per 1,000", outcome.refused_per_thousand(), 20.0);
+            let soon = requests_per_minute(&outcome, 6 * SECOND, 12 * SECOND) / 1_200.0;
+            at_least("goodput soon", soon, if tells { 0.95 } else { 0.8 });
+            let later = requests_per_minute(&outcome, 15 * SECOND, 2 * MINUTE) / 1_200.0;
+            at_least("goodput later", later, if tells { 0.99 } else { 0.95 });
+        }
     }
 }
 

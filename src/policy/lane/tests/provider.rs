@@ -18,8 +18,12 @@ pub(super) struct Bucket {
 impl Bucket {
     /// Holds what comes in so many seconds, and is full.
     pub(super) fn new(per_minute: u64, holds_seconds: u64) -> Self {
-        let per_minute = per_minute as f64;
-        let holds = (per_minute * holds_seconds as f64 / 60.0).max(1.0);
+        Self::holding(per_minute, per_minute as f64 * holds_seconds as f64 / 60.0)
+    }
+
+    /// Holds so much, at least one, and is full.
+    pub(super) fn holding(per_minute: u64, holds: f64) -> Self {
+        let (per_minute, holds) = (per_minute as f64, holds.max(1.0));
         Self {
             per_minute,
             holds,

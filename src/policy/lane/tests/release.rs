@@ -488,6 +488,61 @@ fn limits_in_headers_replace_guesses_but_never_what_is_configured() {
 }
 
 #[test]
+fn guesses_give_way_to_whoever_tells_limits_of_the_kind() {
+    let start_values = Limits {
+        requests_per_minute: Some(50),
+        input_tokens_per_minute: Some(30_000),
+        output_tokens_per_minute: Some(8_000),
+        ..Limits::default()
+    };
+    let limits = |news: RateNews, verdict: Verdict| {
+        let rules = LaneRules {
+            start: start_values,
+            ..LaneRules::default()
+        };
+        let mut lane = Lane::new(rules, 0);
+        let mut slot = start(&mut lane, SMALL, 0);
+        lane.answered(&mut slot, &news, verdict, 500);
+        let buckets = lane.standing(500).buckets.into_iter();
+        buckets
+            .map(|bucket| (bucket.kind, bucket.source))
+            .collect::<Vec<_>>()
+    };
+    let guesses = [
+        (Kind::Requests, Source::Learned),
+        (Kind::InputTokens, Source::Learned),
+        (Kind::OutputTokens, Source::Learned),
+    ];
+    assert_eq!(limits(silent(), Verdict::Ok), guesses);
+    let of_requests = RateNews {
+        requests: told(1_200, 1_199),
+        ..silent()
+    };
+    let told_requests = (Kind::Requests, Source::Told);
+    assert_eq!(limits(of_requests, Verdict::Ok), [told_requests]);
+    assert_eq!(
+        limits(of_requests, Verdict::RateLimited),
+        [told_requests, guesses[1], guesses[2]],
+        "a refusal may name only what it is for"
+    );
+    // Groq tells requests per day and tokens per minute, and limits requests per minute as well.
+    let like_groq = RateNews {
+        requests_day: told(14_400, 14_399),
+        tokens: told(6_000, 5_900),
+        ..silent()
+    };
+    assert_eq!(
+        limits(like_groq, Verdict::Ok),
+        [guesses[0], (Kind::Tokens, Source::Told)]
+    );
+    let only_days = RateNews {
+        requests_day: told(1_000, 999),
+        ..silent()
+    };
+    assert_eq!(limits(only_days, Verdict::Ok), guesses);
+}
+
+#[test]
 fn what_others_use_of_the_account_is_seen_in_the_headers() {
     let mut lane = lane(requests(60));
     let mut slot = start(&mut lane, SMALL, 0);
