@@ -3,6 +3,7 @@
 //! Plain functions and small state machines over `&[u8]`: no runtime, no clock, no logging. Time comes in as an
 //! argument. A failure to understand never stops the bytes that are passing by.
 
+pub mod abilities;
 mod anthropic;
 pub mod catalogue;
 pub mod decode;

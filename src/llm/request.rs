@@ -4,13 +4,16 @@
 //! measures the prompt. A body that cannot be read is not refused: it passes and is estimated by its length. Only one
 //! is refused, that which names such a field twice, because provider and proxy might read different ones.
 
+mod asks;
 mod caps;
-mod cursor;
+pub(in crate::llm) mod cursor;
 mod declared;
 mod decoded;
 mod fields;
+mod history;
 mod multipart;
 mod prompt;
+mod settings;
 mod stated;
 mod user_text;
 
@@ -27,7 +30,9 @@ use user_text::UserText;
 use super::estimate::PromptSize;
 use super::wire::Endpoint;
 
+pub use asks::{Asks, ThinkingAsked, ToolChoice};
 pub use decoded::{Unreadable, decoded};
+pub use history::{History, Seen};
 pub use stated::{Stated, UserId};
 
 /// What a request body asks for. Spans are byte ranges of the body that was read.
@@ -76,6 +81,8 @@ pub struct Peek<'a> {
     pub prompt: PromptSize,
     /// How many messages, or texts in their place, there are.
     pub messages: u32,
+    /// What it demands of the model that serves it.
+    pub asks: Asks<'a>,
     /// What the body says about who is asking.
     pub stated: Stated<'a>,
     /// The newest text that the user wrote, at most 8 KiB of it, for the detection of the task. Never kept.
@@ -198,6 +205,14 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
     prompt.size.defined_tools = declared.defined;
     let caps = Caps::read(endpoint, &fields)?;
     let hidden_context = hides_context(&fields);
+    let asks = Asks::read(
+        endpoint,
+        &fields,
+        &declared,
+        prompt.history,
+        prompt.strange.take(),
+        prompt.refers_to_files,
+    );
 
     Ok(Peek {
         model,
@@ -223,6 +238,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         form: None,
         prompt: prompt.size,
         messages: prompt.messages,
+        asks,
         stated: Stated::read(&fields),
         newest_user_text: user_text.own,
         side_request: user_text.side_request,

@@ -9,18 +9,18 @@ use std::borrow::Cow;
 use memchr::memchr2;
 
 /// A position in valid JSON text.
-pub(super) struct Cursor<'a> {
+pub(in crate::llm) struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in crate::llm) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
     /// The first byte of the next value or mark; 0 at the end.
-    pub(super) fn peek(&mut self) -> u8 {
+    pub(in crate::llm) fn peek(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
             if !byte.is_ascii_whitespace() {
@@ -31,13 +31,18 @@ impl<'a> Cursor<'a> {
         0
     }
 
+    /// Where it stands, in bytes from the beginning of the text.
+    pub(in crate::llm) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Steps into the object or array that begins here.
-    pub(super) fn open(&mut self) {
+    pub(in crate::llm) fn open(&mut self) {
         self.at += 1;
     }
 
     /// The next key of the object, standing before its value after that; `None` once the object is left.
-    pub(super) fn key(&mut self) -> Option<Cow<'a, str>> {
+    pub(in crate::llm) fn key(&mut self) -> Option<Cow<'a, str>> {
         if self.peek() == b',' {
             self.at += 1;
         }
@@ -53,7 +58,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether the array has another element, standing before it; false once the array is left.
-    pub(super) fn element(&mut self) -> bool {
+    pub(in crate::llm) fn element(&mut self) -> bool {
         if self.peek() == b',' {
             self.at += 1;
         }
@@ -67,12 +72,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// The string that begins here, as it is written, without its quotes.
-    pub(super) fn string(&mut self) -> &'a str {
+    pub(in crate::llm) fn string(&mut self) -> &'a str {
         self.measured_string().0
     }
 
     /// The string that begins here, as it is written, and its length in bytes once its escapes are resolved.
-    pub(super) fn measured_string(&mut self) -> (&'a str, u64) {
+    pub(in crate::llm) fn measured_string(&mut self) -> (&'a str, u64) {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
         let (mut at, mut saved) = (start, 0);
@@ -94,7 +99,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Passes over the value that begins here, however deep it is, and returns it as it is written.
-    pub(super) fn skip(&mut self) -> &'a str {
+    pub(in crate::llm) fn skip(&mut self) -> &'a str {
         let first = self.peek();
         let start = self.at;
         match first {
@@ -140,7 +145,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// The value of a key of the object `raw`, as it is written; `None` for null. The last one counts, as in most parsers.
-pub(super) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
+pub(in crate::llm) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
     let mut cursor = Cursor::new(raw);
     if cursor.peek() != b'{' {
         return None;
@@ -162,7 +167,7 @@ pub(super) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
 /// # Errors
 ///
 /// There are two such keys, so that it could mean two things.
-pub(super) fn only_member<'a>(raw: &'a str, names: &[&str]) -> Result<Option<&'a str>, TwoMembers> {
+pub(in crate::llm) fn only_member<'a>(raw: &'a str, names: &[&str]) -> Result<Option<&'a str>, TwoMembers> {
     let mut cursor = Cursor::new(raw);
     if cursor.peek() != b'{' {
         return Ok(None);
@@ -181,10 +186,10 @@ pub(super) fn only_member<'a>(raw: &'a str, names: &[&str]) -> Result<Option<&'a
 
 /// Two members of an object have the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TwoMembers;
+pub(in crate::llm) struct TwoMembers;
 
 /// The text of a string value that is written with its quotes; `None` for any other value.
-pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+pub(in crate::llm) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     Some(unescaped(inner, usize::MAX))
 }
@@ -192,7 +197,7 @@ pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
 /// Resolves the escapes of a string that is written without its quotes, up to about `limit` bytes.
 ///
 /// Half a surrogate pair becomes U+FFFD: JavaScript writes such halves where it cuts a text.
-pub(super) fn unescaped(written: &str, limit: usize) -> Cow<'_, str> {
+pub(in crate::llm) fn unescaped(written: &str, limit: usize) -> Cow<'_, str> {
     if memchr::memchr(b'\\', written.as_bytes()).is_none() {
         return Cow::Borrowed(written);
     }

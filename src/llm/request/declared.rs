@@ -39,6 +39,8 @@ pub(super) struct Declared<'a> {
     pub(super) count: u32,
     /// How many of them the provider defines, so that it adds its own text to the prompt.
     pub(super) defined: u32,
+    /// The types of those that the provider defines.
+    pub(super) defined_kinds: Vec<Cow<'a, str>>,
     /// The provider runs some of them, and feeds what they find to the model.
     pub(super) provider_runs: bool,
 }
@@ -94,6 +96,7 @@ impl<'a> Declared<'a> {
     }
 
     fn provider_tool(&mut self, name: Cow<'a, str>) {
+        self.defined_kinds.push(name.clone());
         self.names.push(name);
         self.defined = self.defined.saturating_add(1);
         self.provider_runs = true;
@@ -139,6 +142,7 @@ impl<'a> Declared<'a> {
             "function" | "custom" | "namespace" => {}
             "mcp" | "mcp_toolset" => self.provider_tool(Cow::Borrowed("mcp")),
             other if CLIENT_RUNS.iter().any(|start| other.starts_with(start)) => {
+                self.defined_kinds.push(kind.clone());
                 self.names.push(kind);
                 self.defined = self.defined.saturating_add(1);
             }
@@ -181,6 +185,7 @@ impl<'a> Declared<'a> {
 
     fn google_tool(&mut self, name: Cow<'a, str>) {
         if name == "computerUse" {
+            self.defined_kinds.push(name.clone());
             self.names.push(name);
             self.defined = self.defined.saturating_add(1);
         } else {

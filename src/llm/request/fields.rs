@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::settings::{self, Other, Setting};
 use crate::llm::wire::Endpoint;
 
 /// Declares the fields, their names for errors, and how many there are.
@@ -191,6 +192,9 @@ pub(super) fn folded(key: &[u8]) -> Option<String> {
 pub(super) struct Fields<'a> {
     values: [Option<&'a RawValue>; Field::COUNT],
     duplicate: Option<Field>,
+    /// Of several members that ask the same, the last.
+    noted: [Option<&'a RawValue>; Setting::COUNT],
+    strange: Option<Box<str>>,
 }
 
 impl<'a> Fields<'a> {
@@ -207,6 +211,16 @@ impl<'a> Fields<'a> {
         self.duplicate.map(Field::name)
     }
 
+    /// The name of the first member of which it is not known what it asks of a model.
+    pub(super) fn strange(&self) -> Option<&str> {
+        self.strange.as_deref()
+    }
+
+    /// The value of a member that asks this of the model, as it is written; null counts as absent.
+    pub(super) fn noted(&self, setting: Setting) -> Option<&'a str> {
+        self.noted[setting as usize].map(RawValue::get)
+    }
+
     /// A field's value as it is written, null included.
     pub(super) fn written(&self, field: Field) -> Option<&'a str> {
         self.values[field as usize].map(RawValue::get)
@@ -215,6 +229,34 @@ impl<'a> Fields<'a> {
     /// A field's value as it is written; null counts as absent.
     pub(super) fn get(&self, field: Field) -> Option<&'a str> {
         self.written(field).filter(|value| *value != "null")
+    }
+}
+
+/// What a top-level key is.
+enum Key {
+    Field(Field),
+    Setting(Setting),
+    Neutral,
+    /// Its name, shortened.
+    Strange(Box<str>),
+}
+
+/// Longest name of a strange member that is kept, in bytes.
+const LONGEST_STRANGE: usize = 40;
+
+impl Key {
+    fn read(endpoint: Endpoint, key: &[u8]) -> Self {
+        if let Some(field) = Field::at(endpoint, key) {
+            return Key::Field(field);
+        }
+        match settings::other(endpoint, key) {
+            Other::Setting(setting) => Key::Setting(setting),
+            Other::Neutral => Key::Neutral,
+            Other::Strange => {
+                let kept = &key[..key.len().min(LONGEST_STRANGE)];
+                Key::Strange(String::from_utf8_lossy(kept).into())
+            }
+        }
     }
 }
 
@@ -231,15 +273,30 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = Fields {
             values: [None; Field::COUNT],
             duplicate: None,
+            noted: [None; Setting::COUNT],
+            strange: None,
         };
-        while let Some(field) = map.next_key_seed(KeySeed(self.0))? {
-            let Some(field) = field else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
-            let value = map.next_value::<&'de RawValue>()?;
-            if fields.values[field as usize].replace(value).is_some() {
-                fields.duplicate.get_or_insert(field);
+        while let Some(key) = map.next_key_seed(KeySeed(self.0))? {
+            match key {
+                Key::Field(field) => {
+                    let value = map.next_value::<&'de RawValue>()?;
+                    if fields.values[field as usize].replace(value).is_some() {
+                        fields.duplicate.get_or_insert(field);
+                    }
+                }
+                Key::Setting(setting) => {
+                    let value = map.next_value::<&'de RawValue>()?;
+                    if value.get() != "null" {
+                        fields.noted[setting as usize] = Some(value);
+                    }
+                }
+                Key::Neutral => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Key::Strange(name) => {
+                    map.next_value::<IgnoredAny>()?;
+                    fields.strange.get_or_insert(name);
+                }
             }
         }
         Ok(fields)
@@ -250,21 +307,21 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 struct KeySeed(Endpoint);
 
 impl<'de> DeserializeSeed<'de> for KeySeed {
-    type Value = Option<Field>;
+    type Value = Key;
 
-    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Option<Field>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<Key, D::Error> {
         key.deserialize_bytes(self)
     }
 }
 
 impl Visitor<'_> for KeySeed {
-    type Value = Option<Field>;
+    type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Option<Field>, E> {
-        Ok(Field::at(self.0, key))
+    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Key, E> {
+        Ok(Key::read(self.0, key))
     }
 }

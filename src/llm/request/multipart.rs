@@ -11,7 +11,7 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::caps::whole_number;
-use super::{Form, ModelField, Peek, Stated, Unparsed, UsageOption};
+use super::{Asks, Form, ModelField, Peek, Stated, Unparsed, UsageOption};
 use crate::llm::estimate::PromptSize;
 
 /// Longest boundary, by RFC 2046, with the two dashes in front.
@@ -49,6 +49,7 @@ pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         form: None,
         prompt: PromptSize::default(),
         messages: 0,
+        asks: Asks::default(),
         stated: Stated::default(),
         newest_user_text: None,
         side_request: false,

@@ -6,6 +6,7 @@
 //! with its punctuation, as the model reads that too.
 
 use super::cursor::Cursor;
+use super::history::{self, History, Seen};
 use crate::llm::estimate::PromptSize;
 
 /// Nesting beyond which a value is counted by its length only. Real content nests about eight deep.
@@ -18,6 +19,12 @@ pub(super) struct Prompt<'a> {
     pub(super) messages: u32,
     /// Something is referred to whose size nothing here bounds: a file by its id or address, except an image.
     pub(super) refers_to_files: bool,
+    /// What the conversation holds that a model may reject.
+    pub(super) history: History,
+    /// The first role, block or member of a message that is not known.
+    pub(super) strange: Option<Box<str>>,
+    /// What the message that is being read holds.
+    message: Seen,
     /// The text blocks of user messages, as they are written, without quotes.
     texts: Vec<&'a str>,
     /// For each user message with text, where its texts begin and end.
@@ -69,6 +76,7 @@ impl<'a> Prompt<'a> {
                 self.user_text(cursor);
                 self.turns.push((start, self.texts.len()));
                 self.messages += 1;
+                self.history.add(Seen::default(), true);
             }
             b'[' => {
                 cursor.open();
@@ -94,21 +102,42 @@ impl<'a> Prompt<'a> {
         let start = self.texts.len();
         let mut role = None;
         let mut gemini = false;
+        let (mut kind, mut has_id) = ("", false);
+        self.message = Seen::default();
         cursor.open();
         while let Some(key) = cursor.key() {
             match (&*key, cursor.peek()) {
                 ("role", b'"') => role = Some(cursor.string()),
+                ("type", b'"') => kind = cursor.string(),
+                ("id", b'"') => {
+                    cursor.skip();
+                    has_id = true;
+                }
                 ("content", _) => self.message_content(cursor),
                 ("parts", _) => {
                     gemini = true;
                     self.message_content(cursor);
                 }
                 ("images", b'[') => self.images(cursor),
-                (key, _) => self.refers_to_files |= self.member(key, cursor, 0),
+                (key, first) => {
+                    // What is null says nothing; `n` begins no other value.
+                    if first != b'n' {
+                        self.note(key, history::message_member(key));
+                    }
+                    self.refers_to_files |= self.member(key, cursor, 0);
+                }
             }
+        }
+        self.note(kind, history::item(kind).or_else(|| history::block(kind)));
+        if has_id && kind != "reasoning" {
+            self.message.note(Seen::ITEM_ID);
+        }
+        if let Some(role) = role {
+            self.note(role, history::role(role));
         }
         // Google's `contents` may leave the role out for a single turn.
         let of_user = role.map_or(gemini, |role| role == "user");
+        self.history.add(self.message, of_user);
         if !of_user {
             self.texts.truncate(start);
         } else if self.texts.len() > start {
@@ -137,6 +166,28 @@ impl<'a> Prompt<'a> {
             _ => {
                 cursor.skip();
             }
+        }
+    }
+
+    /// Notes what a part of a message stands for, or that nobody knows.
+    fn note(&mut self, name: &str, seen: Option<Seen>) {
+        match seen {
+            Some(seen) => self.message.note(seen),
+            None => {
+                self.strange.get_or_insert_with(|| name.into());
+            }
+        }
+    }
+
+    /// Notes what a member of a part says, where Google's parts have no type but a member instead.
+    fn note_part(&mut self, key: &str) {
+        match key {
+            "functionCall" | "function_call" => self.message.note(Seen::TOOL_CALL),
+            "functionResponse" | "function_response" => self.message.note(Seen::TOOL_RESULT),
+            "thoughtSignature" | "thought_signature" => self.message.note(Seen::SIGNATURE),
+            "executableCode" | "codeExecutionResult" | "executable_code"
+            | "code_execution_result" | "toolCall" | "toolResponse" => self.note(key, None),
+            _ => {}
         }
     }
 
@@ -206,11 +257,17 @@ impl<'a> Prompt<'a> {
                 ("data", b'"') => data = Some(cursor.measured_string()),
                 ("text", b'"') if of_message => self.user_text(cursor),
                 (key, first) => {
+                    if of_message {
+                        self.note_part(key);
+                    }
                     let found = self.member(key, cursor, depth);
                     refers |= found;
                     refers_inside |= found && first == b'{';
                 }
             }
+        }
+        if of_message {
+            self.note(kind, history::block(kind));
         }
         match data {
             Some((_, length)) if kind == "text" || (mime.is_empty() && kind != "base64") => {
@@ -280,6 +337,9 @@ impl<'a> Prompt<'a> {
             "image" => {
                 self.size.images += 1;
                 self.size.image_bytes += bytes;
+                if !given {
+                    self.message.note(Seen::LINKED_IMAGE);
+                }
             }
             "application" | "text" => {
                 self.size.documents += 1;
