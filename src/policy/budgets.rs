@@ -194,6 +194,15 @@ impl Budgets {
         outcome
     }
 
+    /// The level at which a request would be decided upon now. Nothing is reserved.
+    pub fn level(&mut self, scopes: &Scopes<'_>, ask: &Ask, now_ms: u64) -> Level {
+        self.tick(now_ms);
+        let mut found = self.find(scopes);
+        let (level, _) = self.check(&mut found, &ask.bounded(), Priority::Critical);
+        self.tend();
+        level
+    }
+
     /// Reserves what a request asks for whatever the budgets say: for a proxy that records what it would refuse, but
     /// refuses nothing.
     pub fn charge(&mut self, scopes: &Scopes<'_>, ask: &Ask, now_ms: u64) -> Held {

@@ -73,6 +73,20 @@ pub(super) async fn admit_elsewhere(
     Ok(())
 }
 
+/// Whose budgets the request takes from if this is chosen.
+pub(super) fn scopes<'a>(case: &Case<'a>, choice: &'a Choice) -> Scopes<'a> {
+    let (gate, caller) = (case.gate, case.caller);
+    let provider = &gate.providers[choice.provider].settings;
+    let one_name = |model| gate.catalogue.one_name(&provider.catalogue, model);
+    Scopes {
+        session: &caller.session.name,
+        key: caller.key.as_deref(),
+        team: caller.team.as_deref(),
+        provider: &provider.name,
+        model: choice.model.as_deref().map(one_name),
+    }
+}
+
 /// What the request wants of its budgets if this is chosen.
 fn wish<'a>(
     case: &Case<'a>,
@@ -80,16 +94,7 @@ fn wish<'a>(
     estimate: &Estimate,
     account: &mut Account,
 ) -> Result<Wish<'a>, Refusal> {
-    let (gate, caller) = (case.gate, case.caller);
-    let provider = &gate.providers[choice.provider].settings;
-    let one_name = |model| gate.catalogue.one_name(&provider.catalogue, model);
-    let scopes = Scopes {
-        session: &caller.session.name,
-        key: caller.key.as_deref(),
-        team: caller.team.as_deref(),
-        provider: &provider.name,
-        model: choice.model.as_deref().map(one_name),
-    };
+    let scopes = scopes(case, choice);
     Ok(Wish {
         scopes,
         ask: ask::ask(case, choice, estimate, &scopes, account)?,

@@ -178,6 +178,24 @@ pub(super) fn ask(
     })
 }
 
+/// What the request is expected to take, whatever is known of its price.
+pub(super) fn simple(
+    case: &Case<'_>,
+    choice: &Choice,
+    estimate: &Estimate,
+    at_unix_ms: u64,
+) -> Ask {
+    let provider = &case.gate.providers[choice.provider];
+    let terms = book::terms_of(provider, choice.model.as_deref(), at_unix_ms);
+    let cost = book::cost_at(case.gate, &terms, &estimate.expected);
+    let cost = cost.unwrap_or(Cost::from_attos(UNKNOWN_ATTOS));
+    let expected = Amounts::of_request(&estimate.expected, cost);
+    Ask {
+        expected,
+        worst: expected,
+    }
+}
+
 /// The most that the request can cost, by the table.
 fn most(case: &Case<'_>, choice: &Choice, estimate: &Estimate, at_unix_ms: u64) -> Option<Cost> {
     let Case {

@@ -50,6 +50,8 @@ pub(super) struct Choice {
     pub(super) model: Option<String>,
     /// What goes out in place of the client's own path and body, where that is not the same.
     pub(super) changed: Option<Changed>,
+    /// What brings it in; `None` for the model that was asked for.
+    pub(super) why: Option<String>,
 }
 
 /// A request as it is made for another model.
@@ -68,6 +70,7 @@ impl Choice {
             provider: call.provider,
             model: asked.model.map(str::to_owned),
             changed: None,
+            why: None,
         }
     }
 

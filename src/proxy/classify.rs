@@ -16,6 +16,8 @@ pub(super) struct Class {
     pub(super) priority: Priority,
     /// What kind of work it is, where that could be told.
     pub(super) task: Option<String>,
+    /// Whether a cheap model will do, whatever the task.
+    pub(super) simple: bool,
 }
 
 /// Classifies a request.
@@ -73,6 +75,7 @@ pub(super) fn classify(
     let class = Class {
         priority,
         task: task.name.map(str::to_owned),
+        simple: task.simple,
     };
     let record = account.record_mut();
     record.priority = class.priority;

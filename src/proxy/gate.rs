@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::authenticate;
+use super::conversations::Conversations;
+use super::known::KnownModels;
 use super::lanes::Lanes;
 use super::police::Rates;
 use super::provider_key::{ProviderKey, ProviderKeyError};
@@ -15,6 +17,7 @@ use super::unknown_models::UnknownModels;
 use crate::clock::Clock;
 use crate::config::settings::{AuthMode, ProviderSettings, Settings};
 use crate::keys::{KeyFile, KeyFileError, Keyring};
+use crate::llm::abilities::AbilityTable;
 use crate::llm::catalogue::Catalogue;
 use crate::metrics::Metrics;
 use crate::policy::retry::RetryBudget;
@@ -51,6 +54,8 @@ pub struct Gate {
     pub(super) unknown_models: UnknownModels,
     pub(super) throttle: Throttle,
     pub(super) lanes: Lanes,
+    pub(super) known: KnownModels,
+    pub(super) conversations: Conversations,
 }
 
 /// One provider: its settings and its connections.
@@ -117,6 +122,8 @@ impl Gate {
         Ok(Self {
             throttle,
             lanes,
+            known: KnownModels::new(AbilityTable::builtin()),
+            conversations: Conversations::default(),
             settings,
             catalogue,
             ledger,

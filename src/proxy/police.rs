@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use http::{HeaderMap, Method, header};
 
 use super::account::Account;
+use super::case::Case;
 use super::gate::Gate;
 use super::identify::Caller;
 use super::parse::{Asked, Call};
@@ -72,7 +73,7 @@ fn judge(
         model: call
             .endpoint
             .asks_a_model()
-            .then(|| model_facts(gate, call, asked)),
+            .then(|| model_facts(gate, call.provider, call, asked)),
         unseen: call.endpoint == Endpoint::Other && sends_something(call),
     };
     rules::check(policies, &facts)?;
@@ -82,6 +83,25 @@ fn judge(
         rates.pass(policies, caller.key.as_deref(), now_ms)
     };
     passed.or_else(|found| found.violation(policies).map_or(Ok(()), Err))
+}
+
+/// Whether the caller's policies allow another model in the place of the one that was asked for, which they have allowed.
+pub(super) fn allows(case: &Case<'_>, provider: usize, model: &str, depth: Option<u32>) -> bool {
+    let held = policies(case.gate, case.caller);
+    if let [None, None, None] = held {
+        return true;
+    }
+    let policies: Vec<Applied<'_>> = held.into_iter().flatten().collect();
+    let asked = Asked {
+        model: Some(model),
+        ..*case.asked
+    };
+    let facts = PolicyFacts {
+        depth,
+        model: Some(model_facts(case.gate, provider, case.call, &asked)),
+        unseen: false,
+    };
+    rules::check(&policies, &facts).is_ok()
 }
 
 /// Whether a request sends something to its provider, in its body or over a WebSocket, instead of only looking or removing.
@@ -134,7 +154,12 @@ const fn output_field(endpoint: Endpoint) -> Option<&'static str> {
     }
 }
 
-fn model_facts<'a>(gate: &Gate, call: &Call, asked: &Asked<'a>) -> ModelFacts<'a> {
+fn model_facts<'a>(
+    gate: &Gate,
+    provider: usize,
+    call: &Call,
+    asked: &Asked<'a>,
+) -> ModelFacts<'a> {
     let readable = |peek: &&Peek<'_>| peek.form.is_none_or(|form| is_as_declared(form, call));
     let body = asked.peek.filter(readable);
     let known_by_path = asked.peek.is_none();
@@ -146,7 +171,7 @@ fn model_facts<'a>(gate: &Gate, call: &Call, asked: &Asked<'a>) -> ModelFacts<'a
             output: output_field(call.endpoint).map(|field| OutputFacts {
                 cap: peek.output_cap,
                 choices: peek.choices,
-                model_most: model_most(gate, call, asked.model, peek),
+                model_most: model_most(gate, provider, asked.model, peek),
                 field,
             }),
             tools: &peek.declared,
@@ -157,8 +182,13 @@ fn model_facts<'a>(gate: &Gate, call: &Call, asked: &Asked<'a>) -> ModelFacts<'a
 }
 
 /// The most that the model can write, where the request states no cap and the catalogue knows.
-fn model_most(gate: &Gate, call: &Call, model: Option<&str>, peek: &Peek<'_>) -> Option<u64> {
-    let catalogue = &gate.providers[call.provider].settings.catalogue;
+fn model_most(
+    gate: &Gate,
+    provider: usize,
+    model: Option<&str>,
+    peek: &Peek<'_>,
+) -> Option<u64> {
+    let catalogue = &gate.providers[provider].settings.catalogue;
     let model = model.filter(|_| peek.output_cap.is_none())?;
     let most = gate.catalogue.resolve(catalogue, model)?.max_output_tokens;
     most.filter(|most| *most > 0).map(u64::from)

@@ -203,6 +203,18 @@ impl Throttle {
         }))
     }
 
+    /// The level at which a request would be decided upon now. Waits as [`Self::try_now`] does.
+    ///
+    /// # Errors
+    /// The ledger does not give back what was put away into it.
+    pub(super) async fn level(&self, gate: &Arc<Gate>, wish: &Wish<'_>) -> Result<Level, Refusal> {
+        let level = |budgets: &mut Budgets| {
+            let now_ms = gate.clock.unix_ms();
+            budgets.level(&wish.scopes, &wish.ask, now_ms)
+        };
+        self.with_all(gate, &wish.scopes, level).await
+    }
+
     /// Charges a request whatever the budgets say. Waits as [`Self::try_now`] does.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 const MAX_TEXT: usize = 256;
 
 /// Longest name that a route leaves in a record, in bytes.
-const MAX_ROUTE_TEXT: usize = 96;
+const MAX_ROUTE_TEXT: usize = 64;
 
 /// Cuts texts that are too long, so that one record always fits a pack. Names are bounded where they enter; this is
 /// the last line.

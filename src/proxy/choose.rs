@@ -1,0 +1,472 @@
+//! Which models could serve a request, in the order in which its budgets are asked to admit it. What was asked for is
+//! always among them.
+//!
+//! The order is `policy::routing`'s; what a model can do is `llm::fitness`'s. Here both meet the request: who else speaks
+//! its format, whom its caller may use, what each would cost, and what served the conversation last.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+
+use super::account::Account;
+use super::ask;
+use super::authenticate::Credential;
+use super::book;
+use super::case::{Case, Choice};
+use super::conversations::Talker;
+use super::identify::bad_tag;
+use super::parse::CallBody;
+use super::police;
+use super::throttle::Wish;
+use super::{admit, gate::Gate};
+use crate::config::settings::ThrottleMode;
+use crate::llm::abilities::Abilities;
+use crate::llm::catalogue::Status;
+use crate::llm::estimate;
+use crate::llm::fitness::{self, Demands, Rung, Unfit};
+use crate::llm::request::{Peek, Seen};
+use crate::llm::usage::Usage;
+use crate::policy::explicit;
+use crate::policy::routing::conversation::{Change, Conversation, Sense, sense};
+use crate::policy::routing::{self, Mode, Plan, To, Wanted};
+use crate::policy::throttle::Level;
+use crate::refusal::Refusal;
+use crate::units::Cost;
+
+/// The header by which a client keeps its model.
+const ROUTE_HEADER: &str = "x-tollgate-route";
+
+/// What may serve a request.
+#[derive(Debug)]
+pub(super) struct Menu {
+    /// The choices, in the order in which budgets are asked; what was asked for is among them.
+    pub(super) choices: Vec<Choice>,
+    /// What was asked for serves, whatever is decided; the decision is only recorded.
+    pub(super) shadow: bool,
+    /// The conversation that the request belongs to; `None` where nothing is routed.
+    pub(super) talk: Option<Talk>,
+}
+
+/// A request's conversation.
+#[derive(Debug, Clone)]
+pub(super) struct Talk {
+    /// Whose it is.
+    pub(super) talker: Talker,
+    /// What served it last, if that is known.
+    pub(super) last: Option<Conversation>,
+}
+
+/// Everything that was weighed, for whoever wants to know why.
+#[derive(Debug)]
+pub(super) struct Weighed {
+    /// What came of it.
+    pub(super) menu: Menu,
+    /// Every candidate in the plan's order, and why it does not come into question.
+    pub(super) looked: Vec<(Choice, Option<Unsuited>)>,
+    /// Whether the conversation had better keep its model.
+    pub(super) sense: Sense,
+    /// The level of the request's budgets, if a rule asks for it.
+    pub(super) level: Level,
+    /// The ladder that knows the model.
+    pub(super) ladder: Option<String>,
+}
+
+/// Why a candidate does not come into question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unsuited {
+    /// It cannot do what the request needs.
+    Unfit(Unfit),
+    /// There is no provider of that name.
+    NoProvider,
+    /// Its provider speaks another wire format.
+    OtherFormat,
+    /// tollgate has no key for its provider.
+    NoKey,
+    /// The caller's policies forbid it.
+    Forbidden,
+    /// Its provider has said lately that it does not serve it.
+    Refused,
+    /// Its provider has ended it.
+    Retired,
+    /// This request would cost more with it.
+    Dearer,
+}
+
+impl fmt::Display for Unsuited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unsuited::Unfit(unfit) => return unfit.fmt(f),
+            Unsuited::NoProvider => "its provider is not enabled",
+            Unsuited::OtherFormat => "its provider speaks another wire format",
+            Unsuited::NoKey => "tollgate has no api_key for its provider",
+            Unsuited::Forbidden => "the caller's policies do not allow it",
+            Unsuited::Refused => "its provider refused it lately",
+            Unsuited::Retired => "its provider has ended it",
+            Unsuited::Dearer => "this request would cost more with it",
+        })
+    }
+}
+
+impl Menu {
+    fn only(asked: Choice) -> Self {
+        Self {
+            choices: vec![asked],
+            shadow: false,
+            talk: None,
+        }
+    }
+}
+
+/// Decides what may serve a request.
+///
+/// # Errors
+/// The header that pins a model says something else, or the ledger does not give back a budget that was put away.
+pub(super) async fn menu(case: &Case<'_>, account: &mut Account) -> Result<Menu, Refusal> {
+    Ok(weigh(case, account).await?.menu)
+}
+
+/// The same, with everything that was weighed.
+///
+/// # Errors
+/// As [`menu`].
+pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weighed, Refusal> {
+    let asked = Choice::asked(case.call, case.asked);
+    let pinned = is_pinned(case)?;
+    let settings = &case.gate.settings;
+    let (Some(peek), Some(model)) = (case.asked.peek, asked.model.as_deref()) else {
+        return Ok(Weighed::nothing(asked));
+    };
+    if settings.routing.mode == Mode::Off || !can_be_changed(case) {
+        return Ok(Weighed::nothing(asked));
+    }
+    let level = level(case, &asked, account).await?;
+    let provider = &case.gate.providers[asked.provider].settings;
+    let catalogue = &case.gate.catalogue;
+    let wanted = Wanted {
+        provider: &provider.name,
+        catalogue: &provider.catalogue,
+        model: catalogue.one_name(&provider.catalogue, model),
+        written: model,
+        task: case.class.task.as_deref(),
+        simple: case.class.simple,
+        priority: case.class.priority,
+        session: &case.caller.session.name,
+        key: case.caller.key.as_deref(),
+        team: case.caller.team.as_deref(),
+        level,
+        pinned,
+    };
+    let same = |rung: &str, asked: &str| catalogue.one_name(&provider.catalogue, rung) == asked;
+    let plan = routing::plan(&settings.routing, &wanted, same);
+    let ladder = settings.routing.ladder(&wanted, same);
+    let ladder = ladder.map(|(ladder, _)| ladder.name.clone());
+    if plan.first.asked && plan.cheaper.is_empty() {
+        return Ok(Weighed {
+            level,
+            ladder,
+            ..Weighed::nothing(asked)
+        });
+    }
+    let table = Table::new(case, peek, &asked, account);
+    let chosen_by_hand = settings
+        .routing
+        .rule(&wanted)
+        .is_some_and(|rule| matches!(rule.to, To::Model(_)));
+    let looked: Vec<_> = plan
+        .choices()
+        .enumerate()
+        .map(|(place, choice)| {
+            let by_hand = chosen_by_hand && place == 0;
+            (*choice, table.look(case, choice, by_hand))
+        })
+        .collect();
+    let fits = |choice: &routing::Choice<'_>| {
+        looked
+            .iter()
+            .any(|(other, why)| other == choice && why.is_none())
+    };
+    let talk = Talk::of(case, peek, &wanted);
+    let sense = conversation_sense(case, &plan, &talk, &table, fits);
+    let stays = talk.last.as_ref().filter(|_| sense.stays());
+    let order = plan.order(fits, stays.map(Conversation::target));
+    let own = |choice: &routing::Choice<'_>| table.own(case, choice, &asked);
+    Ok(Weighed {
+        menu: Menu {
+            choices: order.iter().map(own).collect(),
+            shadow: settings.routing.mode == Mode::Shadow,
+            talk: Some(talk.clone()),
+        },
+        looked: looked
+            .iter()
+            .map(|(choice, why)| (own(choice), why.clone()))
+            .collect(),
+        sense,
+        level,
+        ladder,
+    })
+}
+
+impl Weighed {
+    fn nothing(asked: Choice) -> Self {
+        Self {
+            looked: vec![(asked.clone(), None)],
+            menu: Menu::only(asked),
+            sense: Sense::MayChange,
+            level: Level::None,
+            ladder: None,
+        }
+    }
+}
+
+/// Whether the client or its key says that its model stays.
+fn is_pinned(case: &Case<'_>) -> Result<bool, Refusal> {
+    let headers = &case.call.parts.headers;
+    match explicit::value(headers, ROUTE_HEADER).map_err(bad_tag)? {
+        None => {}
+        Some("pinned") => return Ok(true),
+        Some(_) => {
+            return Err(Refusal::BadTag(format!(
+                "header {ROUTE_HEADER} must be pinned, or left out"
+            )));
+        }
+    }
+    let mut policies = case.caller.policies(&case.gate.settings);
+    Ok(policies.any(|policy| policy.pin_model))
+}
+
+/// Whether the request can be changed for another model at all: its body is here, and plain.
+fn can_be_changed(case: &Case<'_>) -> bool {
+    let encoded = case
+        .call
+        .parts
+        .headers
+        .contains_key(header::CONTENT_ENCODING);
+    matches!(case.call.body, CallBody::Kept(_)) && !encoded
+}
+
+/// The level of the request's budgets, if there are budgets and a rule that asks for it.
+async fn level(case: &Case<'_>, asked: &Choice, account: &mut Account) -> Result<Level, Refusal> {
+    let gate = case.gate;
+    let rules = &gate.settings.routing.rules;
+    if gate.throttle.mode == ThrottleMode::Off || rules.iter().all(|rule| rule.level.is_none()) {
+        return Ok(Level::None);
+    }
+    let estimate = ask::estimate(case, asked);
+    let at_unix_ms = account.record().id.unix_ms();
+    let wish = Wish {
+        scopes: admit::scopes(case, asked),
+        ask: ask::simple(case, asked, &estimate, at_unix_ms),
+        priority: case.class.priority,
+    };
+    gate.throttle.level(gate, &wish).await
+}
+
+/// What is needed to look at candidates.
+struct Table<'a> {
+    demands: Demands<'a>,
+    dialect: Option<crate::llm::wire::Dialect>,
+    from_provider: &'a str,
+    from_model: &'a str,
+    from: Arc<Abilities>,
+    /// What the request is expected to use, nothing of it from a cache.
+    expected: Usage,
+    /// What that costs with the model that was asked for.
+    cost: Option<Cost>,
+    at_unix_ms: u64,
+    depth: Option<u32>,
+}
+
+impl<'a> Table<'a> {
+    fn new(case: &Case<'a>, peek: &'a Peek<'a>, asked: &'a Choice, account: &Account) -> Self {
+        let gate = case.gate;
+        let provider = &gate.providers[asked.provider].settings;
+        let model = asked.model.as_deref().unwrap_or_default();
+        let estimate = ask::estimate(case, asked);
+        let expected = Usage {
+            input: estimate.input_by_size,
+            output: estimate.expected.output,
+            ..Usage::default()
+        };
+        let at_unix_ms = account.record().id.unix_ms();
+        Self {
+            demands: Demands {
+                endpoint: case.call.endpoint,
+                peek,
+                betas: betas(&case.call.parts.headers),
+                prompt_tokens: estimate::input_tokens(&peek.prompt),
+            },
+            dialect: case.call.endpoint.dialect(),
+            from_provider: &provider.name,
+            from_model: model,
+            from: gate
+                .known
+                .abilities(&gate.catalogue, &provider.catalogue, model),
+            cost: cost(gate, asked.provider, model, at_unix_ms, &expected),
+            expected,
+            at_unix_ms,
+            depth: account.record().depth,
+        }
+    }
+
+    fn from(&self) -> Rung<'_> {
+        Rung {
+            provider: self.from_provider,
+            model: self.from_model,
+            abilities: &self.from,
+        }
+    }
+
+    /// Why a candidate does not come into question; `None` if it does.
+    fn look(
+        &self,
+        case: &Case<'_>,
+        choice: &routing::Choice<'_>,
+        by_hand: bool,
+    ) -> Option<Unsuited> {
+        if choice.asked {
+            return None;
+        }
+        let gate = case.gate;
+        let Some(place) = place_of(gate, choice.provider) else {
+            return Some(Unsuited::NoProvider);
+        };
+        let provider = &gate.providers[place];
+        let settings = &provider.settings;
+        if !self.dialect.is_some_and(|dialect| settings.speaks(dialect)) {
+            return Some(Unsuited::OtherFormat);
+        }
+        let clients_key =
+            place == case.call.provider && matches!(case.call.credential, Credential::Providers(_));
+        if !clients_key && provider.key.is_none() && !settings.is_local() {
+            return Some(Unsuited::NoKey);
+        }
+        if !police::allows(case, place, choice.model, self.depth) {
+            return Some(Unsuited::Forbidden);
+        }
+        if gate
+            .known
+            .was_refused(&settings.name, choice.model, gate.lanes.now_ms())
+        {
+            return Some(Unsuited::Refused);
+        }
+        let listed = gate.catalogue.resolve(&settings.catalogue, choice.model);
+        if listed.is_some_and(|model| {
+            matches!(
+                model.status,
+                Some(Status::Retired | Status::PastDeprecationDate)
+            )
+        }) {
+            return Some(Unsuited::Retired);
+        }
+        let abilities = gate
+            .known
+            .abilities(&gate.catalogue, &settings.catalogue, choice.model);
+        let to = Rung {
+            provider: &settings.name,
+            model: choice.model,
+            abilities: &abilities,
+        };
+        if let Err(unfit) = fitness::fits(&self.demands, &self.from(), &to) {
+            return Some(Unsuited::Unfit(unfit));
+        }
+        let cost = cost(gate, place, choice.model, self.at_unix_ms, &self.expected);
+        match (cost, self.cost) {
+            _ if by_hand => None,
+            (Some(cost), Some(asked)) if cost <= asked => None,
+            // What costs nobody knows what is no saving.
+            _ => Some(Unsuited::Dearer),
+        }
+    }
+
+    /// The plan's choice as the path knows it.
+    fn own(&self, case: &Case<'_>, choice: &routing::Choice<'_>, asked: &Choice) -> Choice {
+        if choice.asked {
+            return asked.clone();
+        }
+        Choice {
+            provider: place_of(case.gate, choice.provider).unwrap_or(asked.provider),
+            model: Some(choice.model.to_owned()),
+            changed: None,
+            why: Some(choice.why.to_string()),
+        }
+    }
+}
+
+fn place_of(gate: &Gate, name: &str) -> Option<usize> {
+    let mut providers = gate.providers.iter();
+    providers.position(|provider| provider.settings.name == name)
+}
+
+fn betas(headers: &HeaderMap) -> &str {
+    let value = headers.get("anthropic-beta");
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// What so much usage costs with a model.
+fn cost(gate: &Gate, place: usize, model: &str, at_unix_ms: u64, usage: &Usage) -> Option<Cost> {
+    let terms = book::terms_of(&gate.providers[place], Some(model), at_unix_ms);
+    book::cost_at(gate, &terms, usage)
+}
+
+impl Talk {
+    fn of(case: &Case<'_>, peek: &Peek<'_>, wanted: &Wanted<'_>) -> Self {
+        let talker = Talker {
+            session: wanted.session.to_owned(),
+            agent: case.caller.session.agent.clone(),
+            model: wanted.model.to_owned(),
+        };
+        // Before the model has said anything there is no conversation to go on with.
+        let goes_on = peek.asks.history.all().any(Seen::MODEL);
+        let last = goes_on
+            .then(|| case.gate.conversations.get(&talker))
+            .flatten();
+        Self { talker, last }
+    }
+}
+
+/// Whether the conversation had better keep what served it last, where the plan says another one.
+fn conversation_sense<'a>(
+    case: &Case<'_>,
+    plan: &Plan<'a>,
+    talk: &Talk,
+    table: &Table<'_>,
+    fits: impl FnMut(&routing::Choice<'a>) -> bool,
+) -> Sense {
+    let Some(last) = &talk.last else {
+        return Sense::MayChange;
+    };
+    let order = plan.order(fits, None);
+    let Some(first) = order.first() else {
+        return Sense::MayChange;
+    };
+    if last.is_with(first.provider, first.model) {
+        return Sense::MayChange;
+    }
+    let gate = case.gate;
+    let now_ms = gate.clock.unix_ms();
+    let cost_of = |stays: bool, usage: &Usage| {
+        let (provider, model) = if stays {
+            last.target()
+        } else {
+            (first.provider, first.model)
+        };
+        let place = place_of(gate, provider)?;
+        cost(gate, place, model, table.at_unix_ms, usage)
+    };
+    let history = &table.demands.peek.asks.history;
+    let change = Change {
+        now_ms,
+        at_user_turn: !history.turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL)),
+        insists: plan.insists,
+        costs: last.costs(
+            now_ms,
+            table.expected.input,
+            table.expected.output,
+            cost_of,
+        ),
+    };
+    sense(&gate.settings.routing, Some(last), &change)
+}
