@@ -9,6 +9,7 @@ mod cli_env;
 mod config;
 mod demo;
 mod disconnect;
+mod fitness;
 mod hide_usage;
 mod identify_path;
 mod keys;
