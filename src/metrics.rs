@@ -60,6 +60,9 @@ pub struct Metrics {
     settled_tokens: IntCounter,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
+    routed: IntCounterVec,
+    route_refused: IntCounter,
+    saved: GaugeVec,
     lane_in_flight: IntGaugeVec,
     lane_limit: IntGaugeVec,
     lane_waiting: IntGaugeVec,
@@ -295,6 +298,29 @@ impl Metrics {
                 "Requests that went to a provider in place of another one.",
                 &["provider"],
             ),
+            routed: counters(
+                r,
+                "tollgate_routed_total",
+                "Requests that another model served than was asked for, or would have served (mode shadow), by what decided.",
+                &["mode", "by"],
+            ),
+            route_refused: register(
+                r,
+                IntCounter::new(
+                    "tollgate_route_refused_total",
+                    "Requests that a model refused to which they were routed.",
+                ),
+            ),
+            saved: register(
+                r,
+                GaugeVec::new(
+                    Opts::new(
+                        "tollgate_saved_usd",
+                        "What routing saved (on) or would have saved (shadow), as far as can be told, less what it cost.",
+                    ),
+                    &["mode"],
+                ),
+            ),
             lane_in_flight: int_gauges(
                 r,
                 "tollgate_lane_in_flight",
@@ -435,6 +461,18 @@ impl Metrics {
                     .inc_by(count);
             }
         }
+        if let Some(by) = &record.routed_by {
+            let mode = if record.flags.route_shadow {
+                "shadow"
+            } else {
+                "on"
+            };
+            self.routed.with_label_values(&[mode, by]).inc();
+            if let Some(saving) = record.saving {
+                let saved = self.saved.with_label_values(&[mode]);
+                saved.add(saving.as_f64_for_display());
+            }
+        }
         match record.cost {
             Some(cost) if cost > Cost::ZERO => {
                 let spend = series
@@ -531,6 +569,11 @@ impl Metrics {
     /// Counts a request that goes to a provider in place of another one.
     pub fn fell_back(&self, to: &str) {
         self.fallbacks.with_label_values(&[to]).inc();
+    }
+
+    /// Counts a request that went back to the model that was asked for.
+    pub fn route_refused(&self) {
+        self.route_refused.inc();
     }
 
     /// Sets the gauges of the lanes at the moment of a scrape. A class is a model of the catalogue, or `other`.

@@ -149,6 +149,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     limit: Vec<String>,
 
+    /// Refuse what the real models refuse: settings that they do not take, prompts that are too long, others' thoughts
+    #[arg(long)]
+    strict: bool,
+
     /// How many finished requests /_simulate/requests can tell about
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     keep_requests: usize,
@@ -234,6 +238,7 @@ fn settings(args: SimulateArgs, script: Script, limits: Limits) -> SimulateSetti
         },
         script,
         limits,
+        strict: args.strict,
         keep_requests: args.keep_requests,
         ..SimulateSettings::default()
     }

@@ -4,6 +4,7 @@
 //! argument. A failure to understand never stops the bytes that are passing by.
 
 pub mod abilities;
+pub mod adapt;
 mod anthropic;
 pub mod catalogue;
 pub mod decode;
@@ -11,6 +12,7 @@ pub mod endpoint;
 pub mod error_event;
 pub mod estimate;
 mod fields;
+pub mod fitness;
 mod gemini;
 pub mod hide_coded;
 pub mod hide_usage;

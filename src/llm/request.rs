@@ -31,7 +31,9 @@ use super::estimate::PromptSize;
 use super::wire::Endpoint;
 
 pub use asks::{Asks, ThinkingAsked, ToolChoice};
+pub(in crate::llm) use caps::whole_number;
 pub use decoded::{Unreadable, decoded};
+pub(in crate::llm) use fields::folded;
 pub use history::{History, Seen};
 pub use stated::{Stated, UserId};
 

@@ -95,7 +95,9 @@ impl TaskDetector {
         let mut phrases = 0;
         for (index, rule) in rules.tasks.iter().enumerate() {
             let place = u16::try_from(index).map_err(|_| TaskRuleError::TooMany)?;
-            let twice = rules.tasks[..index].iter().any(|earlier| earlier.name == rule.name);
+            let twice = rules.tasks[..index]
+                .iter()
+                .any(|earlier| earlier.name == rule.name);
             let entered = if twice {
                 Err(TaskProblem::Duplicate(rule.name.clone()))
             } else {
@@ -209,9 +211,18 @@ impl TaskDetector {
             if !rule.holds(facts, tokens.words) {
                 continue;
             }
-            let bonus = rule.bonus.unwrap_or(if rule.has_words() { 0 } else { points::ENOUGH });
-            let trace = if rule.stack_trace && tokens.trace { points::TRACE } else { 0 };
-            points[place] = sums.points[place] + sums.passing[place].min(points::PASSING_AT_MOST) + bonus + trace;
+            let bonus = rule
+                .bonus
+                .unwrap_or(if rule.has_words() { 0 } else { points::ENOUGH });
+            let trace = if rule.stack_trace && tokens.trace {
+                points::TRACE
+            } else {
+                0
+            };
+            points[place] = sums.points[place]
+                + sums.passing[place].min(points::PASSING_AT_MOST)
+                + bonus
+                + trace;
         }
         (points, tokens.words, sums.simple)
     }
@@ -221,7 +232,11 @@ impl TaskDetector {
         let simple = self.simple();
         let asks = asks(text, tokens, &self.vocabulary, simple);
         for (nth, ask) in asks.iter().enumerate() {
-            let divisor = if nth == 0 { 1 } else { points::LATER_ASK_DIVISOR };
+            let divisor = if nth == 0 {
+                1
+            } else {
+                points::LATER_ASK_DIVISOR
+            };
             self.count_ask(ask, list, divisor, sums);
         }
         // Words that a request did not take stand in passing: nearer in the clauses and sentences that ask.
@@ -229,7 +244,9 @@ impl TaskDetector {
         let mut later = asks.iter().peekable();
         let mut start = 0;
         while start < list.len() {
-            let length = list[start + 1..].iter().position(|token| token.begins_sentence);
+            let length = list[start + 1..]
+                .iter()
+                .position(|token| token.begins_sentence);
             let end = length.map_or(list.len(), |length| start + 1 + length);
             let mut asked_from = None;
             while let Some(ask) = later.next_if(|ask| ask.start < end) {
@@ -344,7 +361,10 @@ impl TaskDetector {
             return;
         }
         let passing = if token.muted { points::FAR } else { passing };
-        let verbs = known.verbs_of.iter().filter(|rule| !known.words_of.contains(rule));
+        let verbs = known
+            .verbs_of
+            .iter()
+            .filter(|rule| !known.words_of.contains(rule));
         for rule in known.words_of.iter().chain(verbs) {
             if *rule != self.simple() {
                 sums.passing[usize::from(*rule)] += passing;

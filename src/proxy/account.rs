@@ -10,11 +10,13 @@ use http::{HeaderMap, HeaderName, Response};
 use super::answer::AnswerBody;
 use super::ask::Estimate;
 use super::book::{self, About};
-use super::case::Choice;
+use super::case::{Case, Choice};
+use super::choose::Menu;
 use super::gate::{Gate, Provider};
 use super::headers;
 use super::hold::Hold;
 use super::lanes::Turn;
+use super::routed::Routing;
 use super::telling::{self, Ended};
 use super::throttle::Reservation;
 use crate::config::settings::Settings;
@@ -76,6 +78,8 @@ pub(super) struct Account {
     would_violate: bool,
     /// Tells whoever holds the client's connection that the request waits.
     hold: Option<Arc<Hold>>,
+    /// What was decided about its model, and the conversation it belongs to.
+    routing: Option<Routing>,
     /// Set by the body when it begins to leave.
     sent: SentMark,
     /// The answer's head, once it has come: whether it is one that is billed.
@@ -112,6 +116,7 @@ impl Account {
             asked_priority: None,
             would_violate: false,
             hold: None,
+            routing: None,
             sent: SentMark::default(),
             answered: None,
             settled: false,
@@ -288,15 +293,58 @@ impl Account {
         self.turn = None;
     }
 
-    /// The request goes to somebody else: from here on it counts as theirs.
+    /// Whether it was admitted.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.reservation.is_some()
+    }
+
+    /// Notes what was decided about who serves the request, for the record and for the conversation's next request.
+    pub(super) fn is_served_by(&mut self, case: &Case<'_>, menu: &Menu, choice: &Choice) {
+        let decided = match menu.shadow {
+            true => menu.choices.first().unwrap_or(choice),
+            false => choice,
+        };
+        if choice.why.is_some() {
+            self.goes_to(choice);
+        }
+        self.routing = Routing::of(case, menu, decided);
+        if let Some(why) = &decided.why {
+            let gate = Arc::clone(&self.gate);
+            let provider = &gate.providers[decided.provider].settings.name;
+            let model = decided.model.as_deref().unwrap_or_default();
+            let record = self.record_mut();
+            record.routed_to = Some(if decided.provider == case.call.provider {
+                model.to_owned()
+            } else {
+                format!("{provider}/{model}")
+            });
+            record.routed_by = Some(why.clone());
+            record.flags.route_shadow = menu.shadow;
+        }
+    }
+
+    /// The request goes to somebody else after what came of it so far: from here on it counts as theirs.
     pub(super) fn moves_to(&mut self, choice: &Choice) {
+        self.goes_to(choice);
+        self.tries_again();
+        if choice.why.is_none() && self.record().routed_by.is_some() {
+            let record = self.record_mut();
+            if !record.flags.route_shadow {
+                // It went another way after all.
+                (record.routed_by, record.routed_to) = (None, None);
+                self.routing = None;
+            }
+        }
+    }
+
+    /// From here on the request counts as that provider's and model's.
+    pub(super) fn goes_to(&mut self, choice: &Choice) {
         let gate = Arc::clone(&self.gate);
         let provider = &gate.providers[choice.provider];
         if let Some(place) = self.provider.replace(choice.provider) {
             gate.providers[place].in_flight.dec();
         }
         provider.in_flight.inc();
-        self.tries_again();
         let record = self.record_mut();
         let name = provider.settings.name.clone();
         let before = std::mem::replace(&mut record.provider, name);
@@ -510,6 +558,10 @@ impl Account {
         }
         // The moment that counts for the budgets' windows, now and when they are read back from the ledger.
         record.finished_unix_ms = gate.clock.unix_ms();
+        if let Some(routing) = self.routing.take() {
+            routing.ended(&gate, self.record_mut());
+        }
+        let record = self.record_mut();
         gate.metrics.ended(record, endpoint.as_str(), model);
         if reading.unreadable && endpoint.billing() != Billing::Free {
             gate.metrics.unreadable(&provider.settings.name);

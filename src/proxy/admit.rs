@@ -9,33 +9,79 @@ use std::time::Instant;
 use super::account::Account;
 use super::ask::{self, Estimate};
 use super::case::{Case, Choice};
+use super::choose::{self, Menu};
 use super::gate::Gate;
 use super::line;
 use super::throttle::{self, Reservation, Wish};
 use crate::config::settings::ThrottleMode;
 use crate::policy::budget::Scopes;
+use crate::policy::budgets::Denied;
 use crate::policy::throttle::Verdict;
 use crate::refusal::Refusal;
 use crate::units::Priority;
 
-/// Estimates the request, gets room for it, and writes it into the journal.
+/// Chooses who serves the request: the first on the menu that its budgets admit. Where they admit none, it is with the
+/// model that was asked for that it waits or is refused. Then it is written into the journal.
 ///
 /// # Errors
 /// A budget has no room, the model's price is unknown and must not be, or the ledger cannot be written.
 pub(super) async fn admit(
     case: &Case<'_>,
-    choice: &Choice,
+    menu: Menu,
     account: &mut Account,
-) -> Result<(), Refusal> {
-    let gate = case.gate;
-    let estimate = ask::estimate(case, choice);
-    account.expects(&estimate);
-    if gate.throttle.mode != ThrottleMode::Off {
-        let wish = wish(case, choice, &estimate, account)?;
-        let reservation = room(gate, &wish, case.reads_events(), account).await?;
-        account.holds(reservation, wish.ask);
+) -> Result<Choice, Refusal> {
+    let mode = case.gate.throttle.mode;
+    let choice = if menu.shadow || menu.choices.len() == 1 {
+        None
+    } else if mode == ThrottleMode::On {
+        first_admitted(case, &menu, account).await?
+    } else {
+        let made = |choice: &Choice| choose::made(case, choice, account);
+        menu.choices.iter().find_map(made)
+    };
+    let choice = choice.or_else(|| menu.asked().cloned());
+    let choice = choice.unwrap_or_else(|| Choice::asked(case.call, case.asked));
+    account.is_served_by(case, &menu, &choice);
+    if !account.is_admitted() {
+        let estimate = ask::estimate(case, &choice);
+        account.expects(&estimate);
+        if mode != ThrottleMode::Off {
+            let wish = wish(case, &choice, &estimate, account)?;
+            let reservation = room(case.gate, &wish, case.reads_events(), account).await?;
+            account.holds(reservation, wish.ask);
+        }
     }
-    account.journal()
+    account.journal()?;
+    Ok(choice)
+}
+
+/// The first on the menu that the budgets admit now.
+async fn first_admitted(
+    case: &Case<'_>,
+    menu: &Menu,
+    account: &mut Account,
+) -> Result<Option<Choice>, Refusal> {
+    for choice in &menu.choices {
+        let Some(choice) = choose::made(case, choice, account) else {
+            continue;
+        };
+        let estimate = ask::estimate(case, &choice);
+        // An unknown price, say, is no reason to refuse what another model can do.
+        let Ok(wish) = wish(case, &choice, &estimate, account) else {
+            continue;
+        };
+        if let Ok(reservation) = now(case.gate, &wish).await? {
+            case.gate
+                .metrics
+                .admission(wish.priority, reservation.level, "pass");
+            let ask = wish.ask;
+            account.goes_to(&choice);
+            account.expects(&estimate);
+            account.holds(reservation, ask);
+            return Ok(Some(choice));
+        }
+    }
+    Ok(None)
 }
 
 /// The same for a request that was admitted already, and goes to somebody else after what came of it so far: what it held
@@ -102,6 +148,24 @@ fn wish<'a>(
     })
 }
 
+/// Gets room on all budgets if there is room now, and nobody waits for the same.
+async fn now(
+    gate: &Arc<Gate>,
+    wish: &Wish<'_>,
+) -> Result<Result<Reservation, Box<Denied>>, Refusal> {
+    let tried = gate.throttle.try_now(gate, wish).await?;
+    let others_wait = wish.priority == Priority::Low && gate.throttle.line.len() > 0;
+    match tried {
+        Ok(reservation) if others_wait => {
+            // Nobody passes those who wait for the same.
+            drop(reservation);
+            line::serve_first(gate).await;
+            gate.throttle.try_now(gate, wish).await
+        }
+        tried => Ok(tried),
+    }
+}
+
 /// Gets room on all budgets, waiting in line where that is the rule.
 async fn room(
     gate: &Arc<Gate>,
@@ -109,14 +173,7 @@ async fn room(
     reads_events: bool,
     account: &mut Account,
 ) -> Result<Reservation, Refusal> {
-    let mut tried = gate.throttle.try_now(gate, wish).await?;
-    let others_wait = wish.priority == Priority::Low && gate.throttle.line.len() > 0;
-    if others_wait && let Ok(reservation) = tried {
-        // Nobody passes those who wait for the same.
-        drop(reservation);
-        line::serve_first(gate).await;
-        tried = gate.throttle.try_now(gate, wish).await?;
-    }
+    let tried = now(gate, wish).await?;
     let level = match &tried {
         Ok(reservation) => reservation.level,
         Err(denied) => denied.level,

@@ -8,6 +8,7 @@ use super::classify::Class;
 use super::gate::Gate;
 use super::identify::Caller;
 use super::parse::{Asked, Call};
+use crate::llm::adapt::Change;
 use crate::llm::wire::Endpoint;
 
 /// A request as the first steps have understood it.
@@ -61,6 +62,8 @@ pub(super) struct Changed {
     pub(super) rest: Option<String>,
     /// The body.
     pub(super) body: Option<Bytes>,
+    /// What was changed, and by which rules.
+    pub(super) by: Vec<Change>,
 }
 
 impl Choice {

@@ -13,7 +13,7 @@ use super::account::Account;
 use super::ask;
 use super::authenticate::Credential;
 use super::book;
-use super::case::{Case, Choice};
+use super::case::{Case, Changed, Choice};
 use super::conversations::Talker;
 use super::identify::bad_tag;
 use super::parse::CallBody;
@@ -22,6 +22,7 @@ use super::throttle::Wish;
 use super::{admit, gate::Gate};
 use crate::config::settings::ThrottleMode;
 use crate::llm::abilities::Abilities;
+use crate::llm::adapt::{self, Incoming};
 use crate::llm::catalogue::Status;
 use crate::llm::estimate;
 use crate::llm::fitness::{self, Demands, Rung, Unfit};
@@ -109,6 +110,11 @@ impl fmt::Display for Unsuited {
 }
 
 impl Menu {
+    /// What was asked for.
+    pub(super) fn asked(&self) -> Option<&Choice> {
+        self.choices.iter().find(|choice| choice.why.is_none())
+    }
+
     fn only(asked: Choice) -> Self {
         Self {
             choices: vec![asked],
@@ -116,6 +122,42 @@ impl Menu {
             talk: None,
         }
     }
+}
+
+/// The request as it is made for a choice; `None` if it cannot be, which is found out only here.
+pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Option<Choice> {
+    let (Some(_), Some(model)) = (&choice.why, &choice.model) else {
+        return Some(choice.clone());
+    };
+    let (CallBody::Kept(body), Some(peek)) = (&case.call.body, case.asked.peek) else {
+        return None;
+    };
+    let asked = Choice::asked(case.call, case.asked);
+    let table = Table::new(case, peek, &asked, account);
+    let gate = case.gate;
+    let settings = &gate.providers[choice.provider].settings;
+    let abilities = gate
+        .known
+        .abilities(&gate.catalogue, &settings.catalogue, model);
+    let to = Rung {
+        provider: &settings.name,
+        model,
+        abilities: &abilities,
+    };
+    let incoming = Incoming {
+        path: &case.call.rest,
+        body,
+        content_encoding: None,
+    };
+    let adapted = adapt::adapt(&incoming, &table.demands, &table.from(), &to).ok()?;
+    Some(Choice {
+        changed: Some(Changed {
+            rest: adapted.path,
+            body: Some(adapted.body.into()),
+            by: adapted.changes,
+        }),
+        ..choice.clone()
+    })
 }
 
 /// Decides what may serve a request.
@@ -461,12 +503,7 @@ fn conversation_sense<'a>(
         now_ms,
         at_user_turn: !history.turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL)),
         insists: plan.insists,
-        costs: last.costs(
-            now_ms,
-            table.expected.input,
-            table.expected.output,
-            cost_of,
-        ),
+        costs: last.costs(now_ms, table.expected.input, table.expected.output, cost_of),
     };
     sense(&gate.settings.routing, Some(last), &change)
 }

@@ -38,15 +38,9 @@ impl Conversations {
             .cloned()
     }
 
-    /// Replaces what is known of one; `change` is given what was known before.
-    pub(super) fn update(
-        &self,
-        talker: Talker,
-        change: impl FnOnce(Option<&Conversation>) -> Conversation,
-    ) {
+    /// Replaces what is known of one.
+    pub(super) fn put(&self, talker: Talker, now: Conversation) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.young.get(&talker).or_else(|| all.old.get(&talker));
-        let now = change(before);
         if all.young.len() >= GENERATION && !all.young.contains_key(&talker) {
             all.old = std::mem::take(&mut all.young);
         }
@@ -70,9 +64,8 @@ mod tests {
     }
 
     fn note(all: &Conversations, number: usize) {
-        all.update(talker(number), |before| {
-            Conversation::after(before, "p", "m", 0, &Usage::default(), Duration::ZERO)
-        });
+        let now = Conversation::after(None, "p", "m", 0, &Usage::default(), Duration::ZERO);
+        all.put(talker(number), now);
     }
 
     #[test]

@@ -50,6 +50,17 @@ pub(super) fn tell(record: &Record, headers: &mut HeaderMap) {
     if let Some(task) = &record.task {
         named("x-tollgate-task", task);
     }
+    if record.sent_model.is_some() || record.requested_provider.is_some() {
+        if let Some(model) = &record.requested_model {
+            named("x-tollgate-requested-model", model);
+        }
+        if let Some(provider) = &record.requested_provider {
+            named("x-tollgate-requested-provider", provider);
+        }
+        if let Some(why) = &record.routed_by {
+            named("x-tollgate-route", why);
+        }
+    }
     let fixed = HeaderValue::from_static;
     headers.insert("x-tollgate-priority", fixed(record.priority.as_str()));
     headers.insert("x-tollgate-level", fixed(record.level.as_str()));

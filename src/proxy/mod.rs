@@ -34,6 +34,7 @@ mod provider_key;
 mod recall;
 mod relay;
 mod route;
+mod routed;
 mod send;
 pub mod standing;
 mod tasks;
@@ -50,7 +51,7 @@ use hyper::body::Incoming;
 
 use self::account::Account;
 pub use self::answer::AnswerBody;
-use self::case::{Case, Choice};
+use self::case::Case;
 pub use self::gate::{Gate, GateError};
 pub use self::provider_key::ProviderKeyError;
 pub use self::recall::throttle_of_ledger;
@@ -108,7 +109,7 @@ async fn serve(
         caller: &caller,
         class: &class,
     };
-    let choice = Choice::asked(&call, &asked);
-    admit::admit(&case, &choice, account).await?;
+    let menu = choose::menu(&case, account).await?;
+    let choice = admit::admit(&case, menu, account).await?;
     send::send(&case, choice, once, account).await
 }

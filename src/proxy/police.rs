@@ -154,12 +154,7 @@ const fn output_field(endpoint: Endpoint) -> Option<&'static str> {
     }
 }
 
-fn model_facts<'a>(
-    gate: &Gate,
-    provider: usize,
-    call: &Call,
-    asked: &Asked<'a>,
-) -> ModelFacts<'a> {
+fn model_facts<'a>(gate: &Gate, provider: usize, call: &Call, asked: &Asked<'a>) -> ModelFacts<'a> {
     let readable = |peek: &&Peek<'_>| peek.form.is_none_or(|form| is_as_declared(form, call));
     let body = asked.peek.filter(readable);
     let known_by_path = asked.peek.is_none();
@@ -182,12 +177,7 @@ fn model_facts<'a>(
 }
 
 /// The most that the model can write, where the request states no cap and the catalogue knows.
-fn model_most(
-    gate: &Gate,
-    provider: usize,
-    model: Option<&str>,
-    peek: &Peek<'_>,
-) -> Option<u64> {
+fn model_most(gate: &Gate, provider: usize, model: Option<&str>, peek: &Peek<'_>) -> Option<u64> {
     let catalogue = &gate.providers[provider].settings.catalogue;
     let model = model.filter(|_| peek.output_cap.is_none())?;
     let most = gate.catalogue.resolve(catalogue, model)?.max_output_tokens;

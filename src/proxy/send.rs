@@ -57,14 +57,15 @@ pub(super) async fn send(
     mut once: Once,
     account: &mut Account,
 ) -> Result<Served, Refusal> {
-    let mut others = fallbacks(case, &choice);
+    let mut others = others(case, &choice);
     let mut route = route_to(case, choice, account)?;
     loop {
         let elsewhere = others.len() > 0;
         let (answer, gives_way) = send_to(case, &route, elsewhere, &mut once, account).await;
+        let gives_way = gives_way || is_refused(case, &route.choice, &answer);
         // Nobody begins anew in a process that ends.
         let next = match gives_way && !case.gate.is_draining() {
-            true => admitted_elsewhere(case, &route.choice, &mut others, account).await,
+            true => admitted_elsewhere(case, &mut others, account).await,
             false => None,
         };
         let Some(next) = next else {
@@ -84,43 +85,74 @@ fn route_to(case: &Case<'_>, choice: Choice, account: &mut Account) -> Result<Ro
     route
 }
 
-/// The providers that may serve the request in place of its own. None where its body is gone once it is sent, or means
-/// something at its own provider only.
-fn fallbacks(case: &Case<'_>, choice: &Choice) -> std::vec::IntoIter<usize> {
+/// Who may serve the request if the choice does not: the model that was asked for, where it is not the choice itself; then
+/// its provider's fallbacks. These not where the body is gone once it is sent, or means something at its own provider only.
+fn others(case: &Case<'_>, choice: &Choice) -> std::vec::IntoIter<Choice> {
     let gate = case.gate;
+    let asked = Choice::asked(case.call, case.asked);
     let movable = matches!(case.call.body, CallBody::Kept(_))
         && case.call.endpoint.asks_a_model()
         && !case.asked.peek.is_some_and(|peek| peek.hidden_context);
-    let names = &gate.providers[choice.provider].settings.fallbacks;
-    let place = |name: &String| {
+    let names = &gate.providers[asked.provider].settings.fallbacks;
+    let fallback = |name: &String| {
         let mut providers = gate.providers.iter();
-        providers.position(|provider| provider.settings.name == *name)
+        let place = providers.position(|provider| provider.settings.name == *name)?;
+        Some(asked.at(place))
     };
-    let places: Vec<usize> = match movable {
-        true => names.iter().filter_map(place).collect(),
-        false => Vec::new(),
-    };
-    places.into_iter()
+    let mut others: Vec<Choice> = Vec::new();
+    if choice.why.is_some() {
+        others.push(asked.clone());
+    }
+    if movable {
+        others.extend(names.iter().filter_map(fallback));
+    }
+    others.into_iter()
 }
 
-/// The next provider at which the budgets have room for the request.
+/// Whether a provider refuses a request that was changed for another model: then that may be why, and the request goes to
+/// the model that was asked for. One that is not there, or not for us, is left alone for a while.
+fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Reply, Refusal>) -> bool {
+    let (Some(_), Ok(reply)) = (&choice.why, answer) else {
+        return false;
+    };
+    let status = reply.response.status().as_u16();
+    let gate = case.gate;
+    if matches!(status, 401 | 403 | 404) {
+        let provider = &gate.providers[choice.provider].settings.name;
+        let model = choice.model.as_deref().unwrap_or_default();
+        tracing::warn!(
+            provider,
+            status,
+            "a model that requests are routed to is refused"
+        );
+        let now_ms = gate.lanes.now_ms();
+        gate.known.is_refused(provider, model, now_ms);
+    }
+    let refused = matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422);
+    if refused {
+        gate.metrics.route_refused();
+    }
+    refused
+}
+
+/// The next one for whom the budgets have room.
 async fn admitted_elsewhere(
     case: &Case<'_>,
-    choice: &Choice,
-    others: &mut std::vec::IntoIter<usize>,
+    others: &mut std::vec::IntoIter<Choice>,
     account: &mut Account,
 ) -> Option<Choice> {
-    for provider in others {
-        let choice = choice.at(provider);
+    for choice in others {
         let admitted = admit::admit_elsewhere(case, &choice, account).await;
-        let to = &case.gate.providers[provider].settings.name;
+        let to = &case.gate.providers[choice.provider].settings.name;
         match admitted {
             Ok(()) => {
-                case.gate.metrics.fell_back(to);
-                tracing::debug!(to, "falling back");
+                if choice.provider != case.call.provider {
+                    case.gate.metrics.fell_back(to);
+                }
+                tracing::debug!(to, "going elsewhere");
                 return Some(choice);
             }
-            Err(refusal) => tracing::debug!(to, why = refusal.code(), "no room to fall back"),
+            Err(refusal) => tracing::debug!(to, why = refusal.code(), "no room elsewhere"),
         }
     }
     None

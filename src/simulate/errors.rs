@@ -31,6 +31,8 @@ pub(super) struct Failure<'a> {
     pub(super) status: StatusCode,
     /// Its code, where the dialect has one.
     pub(super) code: Option<&'a str>,
+    /// The part of the request that it is about, where the dialect names one.
+    pub(super) param: Option<&'a str>,
     /// Its text; else one that belongs to the status.
     pub(super) message: Option<&'a str>,
     /// The wait that it names. Zero: none, although there would be one.
@@ -205,8 +207,9 @@ impl Failure<'_> {
                 json_string(&message)
             ),
             _ => format!(
-                r#"{{"error":{{"message":{},"type":"{kind}","param":null,"code":{}}}}}"#,
+                r#"{{"error":{{"message":{},"type":"{kind}","param":{},"code":{}}}}}"#,
                 json_string(&message),
+                self.param.map_or_else(|| "null".to_owned(), json_string),
                 code.map_or_else(|| "null".to_owned(), json_string)
             ),
         }
@@ -330,6 +333,7 @@ mod tests {
         Failure {
             status: StatusCode::from_u16(status).unwrap(),
             code,
+            param: None,
             message: None,
             retry_after: wait_ms.map(Duration::from_millis),
             exceeded: None,

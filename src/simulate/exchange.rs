@@ -122,6 +122,7 @@ impl Exchange {
         let failure = Failure {
             status,
             code: None,
+            param: None,
             message: Some(problem),
             retry_after: None,
             exceeded: None,

@@ -35,6 +35,8 @@
 //! refusals. `GET /_simulate/limits` tells what they let through and refused, `GET /_simulate/timeline` what happened
 //! when; `PUT /_simulate/limits` and `PUT /_simulate/script` put others in place.
 //!
+//! A strict one ([`strict`]) refuses what the real model would refuse.
+//!
 //! `GET /_simulate/stats`, `GET /_simulate/requests?last=N` (or `?id=ID`) and `POST /_simulate/reset` are about what was
 //! done; every answer carries the id of its entry there as `request-id` or `x-request-id`. `/_simulate/echo` tells a
 //! request back, `/_simulate/reflect` sends its body back.
@@ -71,6 +73,7 @@ mod simulator;
 mod socket;
 mod standing;
 mod stats;
+pub mod strict;
 mod text;
 mod timeline;
 mod vectors;

@@ -15,6 +15,8 @@ pub struct SimulateSettings {
     pub script: Script,
     /// What callers may use, and what happens beyond it.
     pub limits: Limits,
+    /// Whether models refuse what the real ones would.
+    pub strict: bool,
     /// How many finished requests `GET /_simulate/requests` can tell about; older ones are forgotten.
     pub keep_requests: usize,
     /// How long running answers may go on after the shutdown was asked for.
@@ -27,6 +29,7 @@ impl Default for SimulateSettings {
             defaults: Behaviour::default(),
             script: Script::default(),
             limits: Limits::default(),
+            strict: false,
             keep_requests: 10_000,
             drain: Duration::from_secs(1),
         }

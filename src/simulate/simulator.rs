@@ -24,7 +24,7 @@ use super::settings::SimulateSettings;
 use super::socket::ResetFlag;
 use super::standing::Standing;
 use super::stats::{Outcome, Stats};
-use super::{control, encode, models, reply};
+use super::{control, encode, models, reply, strict};
 
 /// Largest request body.
 const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
@@ -43,6 +43,7 @@ pub(super) struct Simulator {
     pools: Pools,
     stats: Arc<Stats>,
     remembered: Remembered,
+    strict: bool,
     /// Tells the ids of this run from those of others.
     run: u32,
     count: AtomicU64,
@@ -60,6 +61,7 @@ impl Simulator {
             running: Running::new(settings.script),
             pools: Pools::new(settings.limits),
             remembered: Remembered::default(),
+            strict: settings.strict,
             run: since_epoch.as_micros() as u32,
             count: AtomicU64::new(0),
         }
@@ -126,6 +128,22 @@ impl Simulator {
             exchange.ticket.end(Outcome::Dropped);
             return Err(Dropped);
         }
+        if self.strict
+            && behaviour.status.is_none()
+            && let Some(refused) = refusal(route, model, uri.path(), flavour, &body)
+        {
+            let failure = Failure {
+                status: StatusCode::BAD_REQUEST,
+                code: refused.code,
+                param: refused.param.as_deref(),
+                message: Some(&refused.message),
+                retry_after: None,
+                exceeded: None,
+                model,
+                request_id: &exchange.request_id.clone(),
+            };
+            return Ok(exchange.refuse(route, flavour, &failure));
+        }
         // What fails by script uses nothing of the limits.
         if let (Some(question), None) = (&question, behaviour.status)
             && let Some(refused) = self.admit(question, &behaviour, flavour, &mut exchange)
@@ -136,6 +154,7 @@ impl Simulator {
             let failure = Failure {
                 status: StatusCode::TOO_MANY_REQUESTS,
                 code: None,
+                param: None,
                 message: None,
                 retry_after: refused.wait,
                 exceeded: Some(refused.exceeded),
@@ -149,6 +168,7 @@ impl Simulator {
             let failure = Failure {
                 status,
                 code: behaviour.error_code.as_deref(),
+                param: None,
                 message: None,
                 retry_after: behaviour.retry_after,
                 exceeded: None,
@@ -357,6 +377,22 @@ impl Simulator {
             }),
         }
     }
+}
+
+/// What the real model would refuse.
+fn refusal(
+    route: Route<'_>,
+    model: &str,
+    path: &str,
+    flavour: Flavour,
+    body: &[u8],
+) -> Option<strict::Refused> {
+    let Route::Model(_) = route else { return None };
+    let body = serde_json::from_slice(body).ok()?;
+    // Ollama has its compatible endpoints under the same roof: paths under `/ollama` are its own.
+    let own_server =
+        matches!(flavour, Flavour::LlamaCpp | Flavour::Vllm) || path.contains("/ollama/");
+    strict::check(route.endpoint(), Some(model), own_server, &body).err()
 }
 
 /// A refusal by the limits.

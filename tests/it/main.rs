@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod disconnect;
 mod fallbacks;
+mod fitness;
 mod hide_usage;
 mod identify_path;
 mod keys;

@@ -150,8 +150,8 @@ impl<'a> Asks<'a> {
 
     /// OpenAI's words and objects, Anthropic's objects, Google's `functionCallingConfig`.
     fn read_tool_choice(&mut self, raw: &'a str) {
-        if let Some(config) = member(raw, "functionCallingConfig")
-            .or_else(|| member(raw, "function_calling_config"))
+        if let Some(config) =
+            member(raw, "functionCallingConfig").or_else(|| member(raw, "function_calling_config"))
         {
             match member(config, "mode").and_then(text_of).as_deref() {
                 None | Some("AUTO" | "NONE" | "MODE_UNSPECIFIED") => {}
@@ -260,7 +260,9 @@ impl<'a> Asks<'a> {
             "responseMimeType" | "response_mime_type" => {
                 self.structured |= value != "\"text/plain\"";
             }
-            "responseSchema" | "response_schema" | "responseJsonSchema"
+            "responseSchema"
+            | "response_schema"
+            | "responseJsonSchema"
             | "response_json_schema" => (self.structured, self.schema) = (true, true),
             "thinkingConfig" | "thinking_config" => self.read_google_thinking(value),
             "maxOutputTokens" | "max_output_tokens" | "candidateCount" | "candidate_count"

@@ -119,7 +119,7 @@ fn texts_to_complete(endpoint: Endpoint, fields: &Fields<'_>) -> u64 {
 
 /// Reads a count however it is written (`2.0`, `1e3`, `"5"`), fractions upwards; too large stays at the end, below zero
 /// is no limit.
-pub(super) fn whole_number(raw: &str) -> Option<u64> {
+pub(in crate::llm) fn whole_number(raw: &str) -> Option<u64> {
     let text = text_of(raw);
     let text = text.as_deref().unwrap_or(raw).trim();
     text.parse::<u64>().ok().or_else(|| {

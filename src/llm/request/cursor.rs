@@ -167,7 +167,10 @@ pub(in crate::llm) fn member<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
 /// # Errors
 ///
 /// There are two such keys, so that it could mean two things.
-pub(in crate::llm) fn only_member<'a>(raw: &'a str, names: &[&str]) -> Result<Option<&'a str>, TwoMembers> {
+pub(in crate::llm) fn only_member<'a>(
+    raw: &'a str,
+    names: &[&str],
+) -> Result<Option<&'a str>, TwoMembers> {
     let mut cursor = Cursor::new(raw);
     if cursor.peek() != b'{' {
         return Ok(None);

@@ -173,7 +173,7 @@ pub(super) const fn is_gemini(endpoint: Endpoint) -> bool {
 ///
 /// Servers written in Go (Ollama, many gateways) take a field's name in any case, by Unicode's folding, by which two
 /// letters beyond ASCII fold into it: ſ and the Kelvin sign. What such a server would read must not pass unread here.
-pub(super) fn folded(key: &[u8]) -> Option<String> {
+pub(in crate::llm) fn folded(key: &[u8]) -> Option<String> {
     const LONGEST_BYTES: usize = 64;
     let plain = |byte: &u8| byte.is_ascii() && !byte.is_ascii_uppercase();
     if key.len() > LONGEST_BYTES || key.iter().all(plain) {

@@ -133,10 +133,7 @@ mod tests {
     fn a_turn_begins_with_the_users_words_and_not_with_a_tools_result() {
         let mut history = History::default();
         history.add(Seen::default(), true);
-        history.add(
-            Seen::MODEL.and(Seen::THINKING).and(Seen::TOOL_CALL),
-            false,
-        );
+        history.add(Seen::MODEL.and(Seen::THINKING).and(Seen::TOOL_CALL), false);
         history.add(Seen::TOOL_RESULT, true);
         assert!(history.turn.any(Seen::THINKING) && !history.earlier.any(Seen::THINKING));
         history.add(Seen::default(), true);

@@ -185,8 +185,12 @@ impl<'a> Prompt<'a> {
             "functionCall" | "function_call" => self.message.note(Seen::TOOL_CALL),
             "functionResponse" | "function_response" => self.message.note(Seen::TOOL_RESULT),
             "thoughtSignature" | "thought_signature" => self.message.note(Seen::SIGNATURE),
-            "executableCode" | "codeExecutionResult" | "executable_code"
-            | "code_execution_result" | "toolCall" | "toolResponse" => self.note(key, None),
+            "executableCode"
+            | "codeExecutionResult"
+            | "executable_code"
+            | "code_execution_result"
+            | "toolCall"
+            | "toolResponse" => self.note(key, None),
             _ => {}
         }
     }

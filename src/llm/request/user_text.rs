@@ -60,7 +60,10 @@ where
 /// Whether a message that begins with this block is an agent's question for a purpose of its own.
 fn asks_aside(block: &str) -> bool {
     let start = &block[..block.floor_char_boundary(SIDE_REQUEST_BYTES)];
-    is_side_request(&unescaped(start, SIDE_REQUEST_BYTES), start.len() == block.len())
+    is_side_request(
+        &unescaped(start, SIDE_REQUEST_BYTES),
+        start.len() == block.len(),
+    )
 }
 
 /// Joins what is the user's own in the blocks of one message, as long as there are bytes `left` to be read.

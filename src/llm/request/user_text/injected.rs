@@ -150,7 +150,10 @@ pub(super) fn is_side_request(text: &str, whole: bool) -> bool {
 /// What of a block is the user's own.
 pub(super) fn own_part(text: Cow<'_, str>) -> Cow<'_, str> {
     let trimmed = text.trim_start();
-    if INJECTED_STARTS.iter().any(|start| trimmed.starts_with(start)) {
+    if INJECTED_STARTS
+        .iter()
+        .any(|start| trimmed.starts_with(start))
+    {
         return Cow::Borrowed("");
     }
     let text = without_tail(text);
@@ -166,7 +169,9 @@ fn without_tail(text: Cow<'_, str>) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let end = memchr::memchr_iter(b'\n', bytes).find(|at| {
         matches!(bytes.get(at + 1), Some(b'#' | b'-'))
-            && INJECTED_TAILS.iter().any(|tail| text[*at..].starts_with(tail))
+            && INJECTED_TAILS
+                .iter()
+                .any(|tail| text[*at..].starts_with(tail))
     });
     match (end, text) {
         (None, text) => text,

@@ -1,0 +1,194 @@
+//! No other model's turn makes an error of a request that would have succeeded: every request that the strict simulated
+//! provider takes for the asked model is either not given to another one, or taken for that one too, as adapted.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod bytes;
+mod generate;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::Value;
+use tollgate::llm::abilities::{Abilities, AbilityEntry, AbilityTable};
+use tollgate::llm::adapt::{Adapted, Incoming, RULES, adapt};
+use tollgate::llm::catalogue::Catalogue;
+use tollgate::llm::estimate::input_tokens;
+use tollgate::llm::fitness::{Demands, Reason, Rung, Unfit, fits};
+use tollgate::llm::request::peek;
+use tollgate::simulate::strict;
+
+use generate::{Case, model_in};
+
+/// The table with a window for local models, as a user would state it.
+pub(crate) fn table() -> AbilityTable {
+    AbilityTable::builtin().with(&[AbilityEntry {
+        providers: vec!["ollama".to_owned()],
+        models: vec!["*".to_owned()],
+        abilities: Abilities {
+            context_window: Some(40_000),
+            ..Abilities::default()
+        },
+        ..AbilityEntry::default()
+    }])
+}
+
+/// What becomes of a request that is given to another model.
+pub(crate) fn moved(
+    case: &Case,
+    body: &[u8],
+    (from_provider, from): (&str, &str),
+    (to_provider, to): (&str, &str),
+) -> Result<Adapted, Unfit> {
+    let (catalogue, table) = (Catalogue::builtin(), table());
+    moved_by(
+        &catalogue,
+        &table,
+        case,
+        body,
+        (from_provider, from),
+        (to_provider, to),
+    )
+}
+
+fn moved_by(
+    catalogue: &Catalogue,
+    table: &AbilityTable,
+    case: &Case,
+    body: &[u8],
+    (from_provider, from): (&str, &str),
+    (to_provider, to): (&str, &str),
+) -> Result<Adapted, Unfit> {
+    let seen = peek(case.endpoint, body).unwrap();
+    let demands = Demands {
+        endpoint: case.endpoint,
+        peek: &seen,
+        betas: "",
+        prompt_tokens: input_tokens(&seen.prompt),
+    };
+    let (has, gets) = (
+        table.of(catalogue, from_provider, from),
+        table.of(catalogue, to_provider, to),
+    );
+    let from = Rung {
+        provider: from_provider,
+        model: from,
+        abilities: &has,
+    };
+    let to = Rung {
+        provider: to_provider,
+        model: to,
+        abilities: &gets,
+    };
+    let incoming = Incoming {
+        path: &case.path(from.model),
+        body,
+        content_encoding: None,
+    };
+    let adapted = adapt(&incoming, &demands, &from, &to);
+    // Judging without changing says the same; only a message that would be left empty is found later.
+    let judged = fits(&demands, &from, &to);
+    match (&adapted, &judged) {
+        (Ok(_), judged) => assert_eq!(judged, &Ok(())),
+        (Err(why), Err(judged)) => assert_eq!(why, judged),
+        (Err(why), Ok(())) => assert_eq!(why.reason, Reason::BoundThoughts),
+    }
+    adapted
+}
+
+/// Whether the strict provider takes it.
+fn taken(case: &Case, provider: &str, path: &str, body: &Value) -> Result<(), strict::Refused> {
+    strict::check(case.endpoint, model_in(path), provider == "ollama", body)
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: u32,
+    passed_over: BTreeMap<Reason2, u32>,
+    adapted: u32,
+    rules: BTreeMap<&'static str, u32>,
+}
+
+type Reason2 = &'static str;
+
+#[test]
+fn no_other_model_makes_an_error_of_a_request_that_the_asked_one_takes() {
+    let cases = std::env::var("TOLLGATE_FITNESS_CASES").map_or(6_000, |n| n.parse().unwrap());
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let counts = RefCell::new(Counts::default());
+    let (catalogue, table) = (Catalogue::builtin(), table());
+    let result = runner.run(&generate::cases(), |case| {
+        let (provider, asked) = case.asked;
+        let written = case.written(asked);
+        let original: Value = serde_json::from_str(&written).unwrap();
+        if taken(&case, provider, &case.path(asked), &original).is_err() {
+            return Ok(());
+        }
+        let mut counts = counts.borrow_mut();
+        counts.accepted += 1;
+        for (to_provider, to) in case.others() {
+            let adapted = match moved_by(
+                &catalogue,
+                &table,
+                &case,
+                written.as_bytes(),
+                case.asked,
+                (to_provider, to),
+            ) {
+                Err(unfit) => {
+                    *counts.passed_over.entry(unfit.reason.why()).or_default() += 1;
+                    continue;
+                }
+                Ok(adapted) => adapted,
+            };
+            counts.adapted += 1;
+            for change in &adapted.changes {
+                *counts.rules.entry(change.rule).or_default() += 1;
+            }
+            let path = adapted.path.clone().unwrap_or_else(|| case.path(asked));
+            let body: Value = serde_json::from_slice(&adapted.body).unwrap();
+            if let Err(refused) = taken(&case, to_provider, &path, &body) {
+                panic!(
+                    "{asked} takes it, {to} refuses it: {}\nchanges {:?}\n{written}\nbecame\n{}",
+                    refused.message,
+                    adapted.changes,
+                    String::from_utf8_lossy(&adapted.body)
+                );
+            }
+            bytes::only_what_is_listed_changed(&written, &original, &adapted, &body, to);
+        }
+        Ok(())
+    });
+    let counts = counts.into_inner();
+    let told = format!(
+        "{cases} requests, {} accepted, {} adapted, {} passed over\n{:#?}\n{:#?}",
+        counts.accepted,
+        counts.adapted,
+        counts.passed_over.values().sum::<u32>(),
+        counts.rules,
+        counts.passed_over
+    );
+    if std::env::var_os("TOLLGATE_FITNESS_CASES").is_some() {
+        println!("{told}");
+    }
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    // The property says nothing if nothing comes that far.
+    assert!(counts.accepted > cases / 8, "{told}");
+    assert!(counts.adapted > counts.accepted, "{told}");
+    for rule in RULES {
+        assert!(
+            counts.rules.contains_key(rule.name),
+            "{} was never needed: {told}",
+            rule.name
+        );
+    }
+}
