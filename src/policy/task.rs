@@ -204,6 +204,16 @@ impl TaskDetector {
         let tokens = Tokens::read(text, &self.vocabulary);
         let mut sums = Sums::new(self.vocabulary.len(), self.phrases, self.rules.len());
         self.count(text, &tokens, &mut sums);
+        for rule in std::mem::take(&mut sums.questions) {
+            let place = usize::from(rule);
+            let others = (0..self.rules.len()).filter(|other| *other != place);
+            let others: u32 = others
+                .map(|other| sums.points[other] + sums.passing[other])
+                .sum();
+            if others >= points::ABOUT_WORK {
+                sums.points[place] += points::QUESTION;
+            }
+        }
         let mut points = [0; MAX_TASKS];
         for (place, rule) in self.rules.iter().enumerate() {
             if !rule.holds(facts, tokens.words) {
@@ -233,7 +243,8 @@ impl TaskDetector {
             let end = length.map_or(list.len(), |length| start + 1 + length);
             let mut asked_from = None;
             while let Some(ask) = later.next_if(|ask| ask.start < end) {
-                asked_from.get_or_insert(ask.start);
+                let question = matches!(ask.lead, Lead::Question(_));
+                asked_from.get_or_insert(if question { end } else { ask.start });
             }
             let may_be_simple = asked_from.is_some() && !first_ask_passed;
             first_ask_passed |= asked_from.is_some();
@@ -284,6 +295,13 @@ impl TaskDetector {
                         }
                     }
                 }
+            }
+            // Its words are what it is about, not what is to be done: they count in passing.
+            Lead::Question(at) => {
+                if let Some(known) = self.vocabulary.known(list[at].word).filter(|_| first) {
+                    sums.questions.clone_from(&known.questions_of);
+                }
+                return;
             }
             Lead::Plain => {}
         }
@@ -383,6 +401,8 @@ struct Sums {
     /// Points of words in passing, before they are bounded.
     passing: Vec<u32>,
     simple: bool,
+    /// The rules of which the first request is a question.
+    questions: Vec<u16>,
     /// The words that have been counted, a bit each, and behind them the phrases.
     seen: Vec<u64>,
     words: usize,
@@ -394,6 +414,7 @@ impl Sums {
             points: vec![0; tasks],
             passing: vec![0; tasks],
             simple: false,
+            questions: Vec::new(),
             seen: vec![0; (words + phrases).div_ceil(64)],
             words,
         }

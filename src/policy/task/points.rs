@@ -40,3 +40,9 @@ pub(super) const LATER_ASK_DIVISOR: u32 = 2;
 
 /// What a task needs at least.
 pub(super) const ENOUGH: u32 = 3;
+
+/// What the other tasks need together, so that a question that begins with one of a task's `questions` is about work.
+pub(super) const ABOUT_WORK: u32 = 4;
+
+/// What such a question gives to its task.
+pub(super) const QUESTION: u32 = 5;
