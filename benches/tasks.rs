@@ -45,7 +45,10 @@ fn main() {
     let detector = TaskDetector::new(&rules).expect("the built-in rules");
     for part in ["development", "held-out", "fresh"] {
         if only.is_none_or(|only| only == part) {
-            let prompts: Vec<&Prompt> = prompts.iter().filter(|prompt| prompt.part == part).collect();
+            let prompts: Vec<&Prompt> = prompts
+                .iter()
+                .filter(|prompt| prompt.part == part)
+                .collect();
             print_part(part, &prompts, &tasks, &detector, with_misses);
         }
     }
@@ -60,7 +63,10 @@ fn print_part(
 ) {
     let place = |name: Option<&str>| {
         let name = name.unwrap_or(NONE);
-        tasks.iter().position(|task| *task == name).expect("a known task")
+        tasks
+            .iter()
+            .position(|task| *task == name)
+            .expect("a known task")
     };
     let mut matrix = vec![vec![0_u32; tasks.len()]; tasks.len()];
     let (mut right, mut simple_right, mut hard_right) = (0, 0, 0);
@@ -76,7 +82,12 @@ fn print_part(
             misses.push((prompt, tasks[is], tasks[told], found.simple));
         }
     }
-    let share = |part: usize, whole: usize| format!("{part} of {whole} ({:.1} %)", part as f64 * 100.0 / whole as f64);
+    let share = |part: usize, whole: usize| {
+        format!(
+            "{part} of {whole} ({:.1} %)",
+            part as f64 * 100.0 / whole as f64
+        )
+    };
     let hard = prompts.iter().filter(|prompt| prompt.hard).count();
     println!("## {part}\n");
     println!("task right: {}", share(right, prompts.len()));
@@ -94,11 +105,18 @@ fn print_part(
         let of_column: u32 = matrix.iter().map(|row_of| row_of[row]).sum();
         let percent = |whole: u32| match whole {
             0 => "–".to_owned(),
-            whole => format!("{:.0} %", f64::from(matrix[row][row]) * 100.0 / f64::from(whole)),
+            whole => format!(
+                "{:.0} %",
+                f64::from(matrix[row][row]) * 100.0 / f64::from(whole)
+            ),
         };
         print!("| {task:<13} |");
         for (column, count) in matrix[row].iter().enumerate() {
-            let count = if *count == 0 { String::new() } else { count.to_string() };
+            let count = if *count == 0 {
+                String::new()
+            } else {
+                count.to_string()
+            };
             print!(" {count:>width$} |", width = tasks[column].len());
         }
         println!(" {:>6} | {:>9} |", percent(of_row), percent(of_column));
@@ -118,7 +136,11 @@ fn print_part(
             .map(|(name, points)| format!("{name} {points}"))
             .collect();
         let text: String = prompt.text.replace('\n', " ⏎ ").chars().take(110).collect();
-        let simple = if prompt.simple == simple { String::new() } else { format!(", simple told {simple}") };
+        let simple = if prompt.simple == simple {
+            String::new()
+        } else {
+            format!(", simple told {simple}")
+        };
         println!("- {is} told {told}{simple}: {text} [{}]", points.join(", "));
     }
     println!();

@@ -7,6 +7,7 @@
 mod budgets;
 mod policies;
 mod rules;
+mod tasks;
 
 use super::settings::Settings;
 use crate::llm::catalogue::Catalogue;
@@ -79,6 +80,7 @@ pub fn lint(settings: &Settings, catalogue: &Catalogue) -> Vec<Finding> {
     let mut findings = Vec::new();
     budgets::lint(settings, catalogue, &mut findings);
     rules::lint(settings, &mut findings);
+    tasks::lint(settings, &mut findings);
     policies::lint(settings, catalogue, &mut findings);
     findings
 }

@@ -26,6 +26,9 @@ pub use self::rules::{SimpleRule, TaskProblem, TaskRule, TaskRuleError, TaskRule
 /// The header that names the task.
 pub const TASK_HEADER: &str = "x-tollgate-task";
 
+/// What a task needs at least, in points.
+pub const ENOUGH_POINTS: u32 = points::ENOUGH;
+
 /// What is known of a request. What is not known is `None` or false.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TaskFacts<'a> {
@@ -91,30 +94,48 @@ impl TaskDetector {
     /// A task's name is no name or is there twice, nothing can speak for it, a word or a phrase could never be found, or
     /// there are too many.
     pub fn new(rules: &TaskRules) -> Result<Self, TaskRuleError> {
+        let (detector, problems) = Self::read(rules);
+        problems.into_iter().next().map_or(Ok(detector), Err)
+    }
+
+    /// Everything that is wrong with the rules.
+    pub fn problems(rules: &TaskRules) -> Vec<TaskRuleError> {
+        Self::read(rules).1
+    }
+
+    fn read(rules: &TaskRules) -> (Self, Vec<TaskRuleError>) {
         let mut vocabulary = Vocabulary::new();
         let mut phrases = 0;
-        for (index, rule) in rules.tasks.iter().enumerate() {
-            let place = u16::try_from(index).map_err(|_| TaskRuleError::TooMany)?;
-            let twice = rules.tasks[..index].iter().any(|earlier| earlier.name == rule.name);
+        let mut problems = Vec::new();
+        let tasks = &rules.tasks[..rules.tasks.len().min(MAX_TASKS)];
+        for (index, rule) in tasks.iter().enumerate() {
+            let twice = tasks[..index]
+                .iter()
+                .any(|earlier| earlier.name == rule.name);
             let entered = if twice {
                 Err(TaskProblem::Duplicate(rule.name.clone()))
             } else {
-                rules::enter(rule, place, &mut vocabulary, &mut phrases)
+                rules::enter(rule, index as u16, &mut vocabulary, &mut phrases)
             };
-            entered.map_err(|problem| TaskRuleError::Task { index, problem })?;
+            problems.extend(
+                entered
+                    .err()
+                    .map(|problem| TaskRuleError::Task { index, problem }),
+            );
         }
-        let simple = u16::try_from(rules.tasks.len()).map_err(|_| TaskRuleError::TooMany)?;
-        rules::enter_simple(&rules.simple, simple, &mut vocabulary, &mut phrases)
-            .map_err(TaskRuleError::Simple)?;
+        let simple = tasks.len() as u16;
+        let entered = rules::enter_simple(&rules.simple, simple, &mut vocabulary, &mut phrases);
+        problems.extend(entered.err().map(TaskRuleError::Simple));
         if rules::too_many(rules.tasks.len(), &vocabulary, phrases) {
-            return Err(TaskRuleError::TooMany);
+            problems.push(TaskRuleError::TooMany);
         }
-        Ok(Self {
-            rules: rules.tasks.clone(),
+        let detector = Self {
+            rules: tasks.to_vec(),
             simple_below_words: rules.simple_below_words,
             vocabulary,
             phrases: usize::from(phrases),
-        })
+        };
+        (detector, problems)
     }
 
     /// Decides the task: the header if it is there, else by the rules.
@@ -219,9 +240,18 @@ impl TaskDetector {
             if !rule.holds(facts, tokens.words) {
                 continue;
             }
-            let bonus = rule.bonus.unwrap_or(if rule.has_words() { 0 } else { points::ENOUGH });
-            let trace = if rule.stack_trace && tokens.trace { points::TRACE } else { 0 };
-            points[place] = sums.points[place] + sums.passing[place].min(points::PASSING_AT_MOST) + bonus + trace;
+            let bonus = rule
+                .bonus
+                .unwrap_or(if rule.has_words() { 0 } else { points::ENOUGH });
+            let trace = if rule.stack_trace && tokens.trace {
+                points::TRACE
+            } else {
+                0
+            };
+            points[place] = sums.points[place]
+                + sums.passing[place].min(points::PASSING_AT_MOST)
+                + bonus
+                + trace;
         }
         (points, tokens.words, sums.simple)
     }
@@ -231,7 +261,11 @@ impl TaskDetector {
         let simple = self.simple();
         let asks = asks(text, tokens, &self.vocabulary, simple);
         for (nth, ask) in asks.iter().enumerate() {
-            let divisor = if nth == 0 { 1 } else { points::LATER_ASK_DIVISOR };
+            let divisor = if nth == 0 {
+                1
+            } else {
+                points::LATER_ASK_DIVISOR
+            };
             self.count_ask(ask, list, divisor, sums);
         }
         // Words that a request did not take stand in passing: nearer in the clauses and sentences that ask.
@@ -239,7 +273,9 @@ impl TaskDetector {
         let mut later = asks.iter().peekable();
         let mut start = 0;
         while start < list.len() {
-            let length = list[start + 1..].iter().position(|token| token.begins_sentence);
+            let length = list[start + 1..]
+                .iter()
+                .position(|token| token.begins_sentence);
             let end = length.map_or(list.len(), |length| start + 1 + length);
             let mut asked_from = None;
             while let Some(ask) = later.next_if(|ask| ask.start < end) {
@@ -339,20 +375,18 @@ impl TaskDetector {
         sums: &mut Sums,
     ) {
         let token = &list[at];
-        let Some(known) = self.vocabulary.known(token.word) else {
+        let Some(known) = self.vocabulary.known(token.word).filter(|_| !token.muted) else {
             return;
         };
-        if !token.muted {
-            for phrase in &known.phrases {
-                if sums.has_phrase(phrase.number) || phrase.length_at(text, &list[at..]).is_none() {
-                    continue;
-                }
-                if phrase.rule == self.simple() {
-                    sums.simple |= may_be_simple;
-                } else {
-                    sums.takes_phrase(phrase.number);
-                    sums.points[usize::from(phrase.rule)] += points::PHRASE;
-                }
+        for phrase in &known.phrases {
+            if sums.has_phrase(phrase.number) || phrase.length_at(text, &list[at..]).is_none() {
+                continue;
+            }
+            if phrase.rule == self.simple() {
+                sums.simple |= may_be_simple;
+            } else {
+                sums.takes_phrase(phrase.number);
+                sums.points[usize::from(phrase.rule)] += points::PHRASE;
             }
         }
         if known.words_of.is_empty() && known.verbs_of.is_empty() {
@@ -361,8 +395,10 @@ impl TaskDetector {
         if !sums.sees(token.word) {
             return;
         }
-        let passing = if token.muted { points::FAR } else { passing };
-        let verbs = known.verbs_of.iter().filter(|rule| !known.words_of.contains(rule));
+        let verbs = known
+            .verbs_of
+            .iter()
+            .filter(|rule| !known.words_of.contains(rule));
         for rule in known.words_of.iter().chain(verbs) {
             if *rule != self.simple() {
                 sums.passing[usize::from(*rule)] += passing;
@@ -441,3 +477,6 @@ impl Sums {
         new
     }
 }
+
+#[cfg(test)]
+mod tests;

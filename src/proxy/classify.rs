@@ -34,14 +34,16 @@ pub(super) fn classify(
     let told = TaskFacts {
         agent,
         user_agent,
-        ..asked.peek.map_or_else(TaskFacts::default, |peek| TaskFacts {
-            text: peek.newest_user_text.as_deref(),
-            side_request: peek.side_request,
-            tools: peek.tools > 0 || peek.hidden_tools,
-            images: peek.prompt.images > 0,
-            thinking: peek.thinking,
-            ..TaskFacts::default()
-        })
+        ..asked
+            .peek
+            .map_or_else(TaskFacts::default, |peek| TaskFacts {
+                text: peek.newest_user_text.as_deref(),
+                side_request: peek.side_request,
+                tools: peek.tools > 0 || peek.hidden_tools,
+                images: peek.prompt.images > 0,
+                thinking: peek.thinking,
+                ..TaskFacts::default()
+            })
     };
     let task = gate
         .tasks_by_words

@@ -31,6 +31,7 @@ mod request_properties;
 mod rig;
 mod simulate;
 mod streaming;
+mod tasks;
 mod throttle_edges;
 mod throttle_path;
 mod tls;

@@ -48,7 +48,10 @@ pub(super) fn asks(text: &str, tokens: &Tokens, vocabulary: &Vocabulary, simple:
     let mut at = 0;
     while at < list.len() {
         let begins = list[at].begins_clause || is_and(text, list, at);
-        match begins.then(|| ask_at(text, list, at, vocabulary, simple)).flatten() {
+        match begins
+            .then(|| ask_at(text, list, at, vocabulary, simple))
+            .flatten()
+        {
             Some(ask) => {
                 at = ask.end.max(at + 1);
                 asks.push(ask);
@@ -94,7 +97,13 @@ fn ask_at(
         let opening = known
             .openings
             .iter()
-            .filter_map(|opening| Some((opening.words(), opening, opening.length_at(text, &list[at..])?)))
+            .filter_map(|opening| {
+                Some((
+                    opening.words(),
+                    opening,
+                    opening.length_at(text, &list[at..])?,
+                ))
+            })
             // Of equals the earlier.
             .rev()
             .max_by_key(|(words, ..)| *words);
@@ -105,7 +114,12 @@ fn ask_at(
             }
             let end = object_end(list, object, vocabulary);
             let lead = Lead::Opening(opening.rule);
-            return Some(Ask { lead, start: at, object, end });
+            return Some(Ask {
+                lead,
+                start: at,
+                object,
+                end,
+            });
         }
         let follows = list
             .get(at + 1)
@@ -113,14 +127,24 @@ fn ask_at(
         if plain.is_none() && at == start && !known.questions_of.is_empty() && follows {
             let (object, lead) = (at + 1, Lead::Question(at));
             let end = object_end(list, object, vocabulary);
-            return Some(Ask { lead, start: at, object, end });
+            return Some(Ask {
+                lead,
+                start: at,
+                object,
+                end,
+            });
         }
         // "Add comments" and "use mocks" name things; "need to document" does not.
         let may_lead = plain.is_none() || list[at - 1].of(text).eq_ignore_ascii_case("to");
         if may_lead && !known.verbs_of.is_empty() && follows {
             let (object, lead) = (at + 1, Lead::Verb(at));
             let end = object_end(list, object, vocabulary);
-            return Some(Ask { lead, start: at, object, end });
+            return Some(Ask {
+                lead,
+                start: at,
+                object,
+                end,
+            });
         }
         if known.plain {
             // "I need you to refactor …": what is needed may begin behind it.
@@ -140,7 +164,10 @@ fn ask_at(
 /// "Fix the typo in the button's label": what is simple is told, what it is about stands behind.
 fn past_prepositions(list: &[Token], mut at: usize, vocabulary: &Vocabulary) -> usize {
     let ends = |token: &Token| vocabulary.known(token.word).is_some_and(|known| known.ends);
-    while list.get(at).is_some_and(|token| !token.begins_clause && ends(token)) {
+    while list
+        .get(at)
+        .is_some_and(|token| !token.begins_clause && ends(token))
+    {
         at += 1;
     }
     at

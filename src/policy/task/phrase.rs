@@ -77,7 +77,10 @@ impl Phrase {
 
     /// How many words it asks for at least.
     pub(super) fn words(&self) -> usize {
-        let words = self.rest.iter().filter(|slot| matches!(slot, Slot::Word(_)));
+        let words = self
+            .rest
+            .iter()
+            .filter(|slot| matches!(slot, Slot::Word(_)));
         words.count() + 1
     }
 

@@ -28,7 +28,7 @@ pub(super) const ASKED: u32 = 3;
 /// One of them stands elsewhere in a sentence that asks for something, or in the first one where none does.
 pub(super) const NEAR: u32 = 2;
 
-/// One of them stands in another sentence, in quotation marks, in a path; or in the object of another task's verb, where
+/// One of them stands in another sentence, or in the object of another task's verb where
 /// the task is `broad`.
 pub(super) const FAR: u32 = 1;
 

@@ -2,10 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::policy::explicit;
 use super::phrase::Phrase;
 use super::tokens::is_word;
 use super::vocabulary::Vocabulary;
+use crate::policy::explicit;
 use crate::policy::priority::Pattern;
 
 /// The built-in rules: the guide's table.
@@ -162,13 +162,17 @@ pub enum TaskProblem {
     #[error("task {0:?} is there twice")]
     Duplicate(String),
     /// Nothing can ever speak for it.
-    #[error("task {0:?} has no words, verbs, openings, questions, phrases, stack_trace or conditions: nothing can speak for it")]
+    #[error(
+        "task {0:?} has no words, verbs, openings, questions, phrases, stack_trace or conditions: nothing can speak for it"
+    )]
     Empty(String),
     /// A phrase, or a word with a mark in it, would never be found.
     #[error("{0:?} is not a single word of letters and digits")]
     Word(String),
     /// A sequence that could never be found.
-    #[error("{0:?} can never match: a phrase is words, a|b, beginnings such as fail*, and * between them for up to four words")]
+    #[error(
+        "{0:?} can never match: a phrase is words, a|b, beginnings such as fail*, and * between them for up to four words"
+    )]
     Phrase(String),
     /// No text has so many words and so few.
     #[error("min_words {min} is more than max_words {max}: no text has both")]
@@ -283,7 +287,11 @@ fn enter_phrase(
     *count = count.saturating_add(1);
     for first in firsts {
         let known = vocabulary.word(&first);
-        let list = if opens { &mut known.openings } else { &mut known.phrases };
+        let list = if opens {
+            &mut known.openings
+        } else {
+            &mut known.phrases
+        };
         list.push(phrase.clone());
     }
     Ok(())
