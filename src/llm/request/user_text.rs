@@ -93,11 +93,8 @@ fn readable<'a>(block: &'a str, left: &mut usize) -> Cow<'a, str> {
     }
     let tail_length = TAIL_BYTES.min(*left / 2);
     let head = &block[..block.floor_char_boundary(*left - tail_length)];
-    let mut start = block.ceil_char_boundary(block.len() - tail_length);
-    // An escape that is cut in its middle would leave its digits behind; what a blank follows is whole.
-    if let Some(blank) = block[start..].find(' ') {
-        start += blank;
-    }
+    // An escape that is cut in its middle leaves a digit or a letter behind, which is no word of any rule.
+    let start = block.ceil_char_boundary(block.len() - tail_length);
     *left = 0;
     let mut text = unescaped(head, usize::MAX).into_owned();
     text.push('\n');
@@ -221,7 +218,9 @@ mod tests {
 
     #[test]
     fn requests_of_agents_for_themselves_are_told() {
-        let found = |turns: &[&[&str]]| newest(turns.iter().copied());
+        fn found<'a>(turns: &[&[&'a str]]) -> UserText<'a> {
+            newest(turns.iter().copied())
+        }
         let aside = UserText {
             own: None,
             side_request: true,

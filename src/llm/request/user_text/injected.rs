@@ -57,8 +57,8 @@ const INJECTED: [&str; 49] = [
 ];
 
 /// First letters of those tags.
-const INITIALS: [char; 16] = [
-    's', 'c', 'l', 'b', 'i', 'n', 't', 'u', 'p', 'e', 'I', 'h', 'f', 'a', 'r', 'w',
+const INITIALS: [char; 17] = [
+    's', 'c', 'l', 'b', 'i', 'n', 't', 'u', 'p', 'e', 'I', 'h', 'f', 'a', 'r', 'w', 'o',
 ];
 
 /// Tags in which agents put the user's own words beside material of theirs: where one is, only its inside counts.
@@ -143,8 +143,9 @@ const PROBES: [&str; 2] = ["quota", "Warmup"];
 
 /// Whether an agent asks for a purpose of its own in a text that begins so. `whole`: the text has no more.
 pub(super) fn is_side_request(text: &str, whole: bool) -> bool {
-    let text = text.trim();
-    SIDE_REQUESTS.iter().any(|start| text.starts_with(start)) || (whole && PROBES.contains(&text))
+    let text = text.trim_start();
+    SIDE_REQUESTS.iter().any(|start| text.starts_with(start))
+        || (whole && PROBES.contains(&text.trim_end()))
 }
 
 /// What of a block is the user's own.
