@@ -184,11 +184,42 @@ fn main() {
         10_000,
         || detector.detect(black_box(prompt)).simple,
     );
-    let long = "Please look at the following report and tell me which class of error explains it. "
-        .repeat(400);
-    let long = &long[..32 * 1024];
-    time("task, 32 KiB", long.len(), 500, || {
-        detector.detect(black_box(long)).simple
+    let report =
+        "Please look at the following report and tell me which class of error explains it. "
+            .repeat(400);
+    let report = &report[..32 * 1024];
+    let code =
+        "fn main() {\n    let button = Form::new(\"css\");\n    button.click()?;\n}\n".repeat(600);
+    let code = format!(
+        "Fix the login form:\n```\n{}\n```\nThanks!",
+        &code[..32 * 1024]
+    );
+    let trace = "Why?\n".to_owned() + &"    at UserList (UserList.jsx:12:20)\n".repeat(1_000);
+    for (name, text) in [
+        ("prose", report),
+        ("code", &code),
+        ("a stack trace", &trace[..32 * 1024]),
+    ] {
+        time(
+            &format!("task, 32 KiB of {name}"),
+            text.len(),
+            2_000,
+            || detector.detect(black_box(text)).simple,
+        );
+        // What finding the user's text in the body costs besides: the whole peek of such a prompt and nothing else.
+        let body =
+            serde_json::json!({"model": "m", "messages": [{"role": "user", "content": text}]});
+        let body = body.to_string();
+        time(
+            &format!("  peek at a body of it, {} bytes", body.len()),
+            body.len(),
+            2_000,
+            || peek(Endpoint::ChatCompletions, black_box(body.as_bytes())).is_ok(),
+        );
+    }
+    let huge = report.repeat(320);
+    time("task, 10 MiB of prose", huge.len(), 2_000, || {
+        detector.detect(black_box(&huge)).simple
     });
 
     let policy = Policy {

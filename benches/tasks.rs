@@ -43,7 +43,7 @@ fn main() {
     let mut tasks: Vec<&str> = rules.tasks.iter().map(|rule| rule.name.as_str()).collect();
     tasks.push(NONE);
     let detector = TaskDetector::new(&rules).expect("the built-in rules");
-    for part in ["development", "held-out"] {
+    for part in ["development", "held-out", "fresh"] {
         if only.is_none_or(|only| only == part) {
             let prompts: Vec<&Prompt> = prompts
                 .iter()

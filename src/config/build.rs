@@ -7,13 +7,13 @@ mod providers;
 mod routing;
 mod send;
 mod server;
+mod tasks;
 mod throttle;
 
 use super::choice::OnFailure;
 use super::lookup::Lookup;
 use super::scalar::{Size, TimeLimit};
 use super::settings::{ClassifySettings, LedgerSettings, LogSettings, Settings};
-use crate::policy::task::{TaskDetector, TaskRule, TaskRules};
 
 /// Asks for every key.
 pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
@@ -32,7 +32,7 @@ pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
         },
         classify: ClassifySettings {
             priority_rules: lookup.ask_tables("classify.priority"),
-            tasks: task_rules(lookup),
+            tasks: tasks::task_rules(lookup),
         },
         throttle: throttle::throttle(lookup),
         budgets: budgets::budgets(lookup),
@@ -48,28 +48,6 @@ pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
     routing::check_tasks(lookup, &settings);
     server::check_reach(lookup, &mut settings);
     settings
-}
-
-/// The user's tasks in place of the built-in ones, if there are any.
-fn task_rules(lookup: &mut Lookup<'_>) -> TaskRules {
-    let built_in = TaskRules::default();
-    let tasks: Vec<TaskRule> = lookup.ask_tables("classify.task");
-    let rules = if tasks.is_empty() {
-        built_in
-    } else {
-        TaskRules { tasks, ..built_in }
-    };
-    if let Err(problem) = TaskDetector::new(&rules) {
-        let place = lookup.place("classify.task");
-        let help = "a task is a name, the single words that speak for it, and whether even a short request is demanding";
-        lookup.object(
-            place,
-            "classify.task",
-            format!("`classify.task` cannot be used: {problem}"),
-            help,
-        );
-    }
-    rules
 }
 
 fn ledger(lookup: &mut Lookup<'_>) -> LedgerSettings {

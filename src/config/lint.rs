@@ -9,6 +9,7 @@ mod policies;
 mod providers;
 mod routing;
 mod rules;
+mod tasks;
 
 use super::settings::Settings;
 use crate::llm::catalogue::Catalogue;
@@ -81,6 +82,7 @@ pub fn lint(settings: &Settings, catalogue: &Catalogue, at_unix_ms: u64) -> Vec<
     let mut findings = Vec::new();
     budgets::lint(settings, catalogue, &mut findings);
     rules::lint(settings, &mut findings);
+    tasks::lint(settings, &mut findings);
     policies::lint(settings, catalogue, &mut findings);
     providers::lint(settings, &mut findings);
     routing::lint(settings, catalogue, at_unix_ms, &mut findings);

@@ -26,6 +26,9 @@ pub use self::rules::{SimpleRule, TaskProblem, TaskRule, TaskRuleError, TaskRule
 /// The header that names the task.
 pub const TASK_HEADER: &str = "x-tollgate-task";
 
+/// What a task needs at least, in points.
+pub const ENOUGH_POINTS: u32 = points::ENOUGH;
+
 /// What is known of a request. What is not known is `None` or false.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TaskFacts<'a> {
@@ -91,32 +94,48 @@ impl TaskDetector {
     /// A task's name is no name or is there twice, nothing can speak for it, a word or a phrase could never be found, or
     /// there are too many.
     pub fn new(rules: &TaskRules) -> Result<Self, TaskRuleError> {
+        let (detector, problems) = Self::read(rules);
+        problems.into_iter().next().map_or(Ok(detector), Err)
+    }
+
+    /// Everything that is wrong with the rules.
+    pub fn problems(rules: &TaskRules) -> Vec<TaskRuleError> {
+        Self::read(rules).1
+    }
+
+    fn read(rules: &TaskRules) -> (Self, Vec<TaskRuleError>) {
         let mut vocabulary = Vocabulary::new();
         let mut phrases = 0;
-        for (index, rule) in rules.tasks.iter().enumerate() {
-            let place = u16::try_from(index).map_err(|_| TaskRuleError::TooMany)?;
-            let twice = rules.tasks[..index]
+        let mut problems = Vec::new();
+        let tasks = &rules.tasks[..rules.tasks.len().min(MAX_TASKS)];
+        for (index, rule) in tasks.iter().enumerate() {
+            let twice = tasks[..index]
                 .iter()
                 .any(|earlier| earlier.name == rule.name);
             let entered = if twice {
                 Err(TaskProblem::Duplicate(rule.name.clone()))
             } else {
-                rules::enter(rule, place, &mut vocabulary, &mut phrases)
+                rules::enter(rule, index as u16, &mut vocabulary, &mut phrases)
             };
-            entered.map_err(|problem| TaskRuleError::Task { index, problem })?;
+            problems.extend(
+                entered
+                    .err()
+                    .map(|problem| TaskRuleError::Task { index, problem }),
+            );
         }
-        let simple = u16::try_from(rules.tasks.len()).map_err(|_| TaskRuleError::TooMany)?;
-        rules::enter_simple(&rules.simple, simple, &mut vocabulary, &mut phrases)
-            .map_err(TaskRuleError::Simple)?;
+        let simple = tasks.len() as u16;
+        let entered = rules::enter_simple(&rules.simple, simple, &mut vocabulary, &mut phrases);
+        problems.extend(entered.err().map(TaskRuleError::Simple));
         if rules::too_many(rules.tasks.len(), &vocabulary, phrases) {
-            return Err(TaskRuleError::TooMany);
+            problems.push(TaskRuleError::TooMany);
         }
-        Ok(Self {
-            rules: rules.tasks.clone(),
+        let detector = Self {
+            rules: tasks.to_vec(),
             simple_below_words: rules.simple_below_words,
             vocabulary,
             phrases: usize::from(phrases),
-        })
+        };
+        (detector, problems)
     }
 
     /// Decides the task: the header if it is there, else by the rules.
@@ -206,6 +225,16 @@ impl TaskDetector {
         let tokens = Tokens::read(text, &self.vocabulary);
         let mut sums = Sums::new(self.vocabulary.len(), self.phrases, self.rules.len());
         self.count(text, &tokens, &mut sums);
+        for rule in std::mem::take(&mut sums.questions) {
+            let place = usize::from(rule);
+            let others = (0..self.rules.len()).filter(|other| *other != place);
+            let others: u32 = others
+                .map(|other| sums.points[other] + sums.passing[other])
+                .sum();
+            if others >= points::ABOUT_WORK {
+                sums.points[place] += points::QUESTION;
+            }
+        }
         let mut points = [0; MAX_TASKS];
         for (place, rule) in self.rules.iter().enumerate() {
             if !rule.holds(facts, tokens.words) {
@@ -250,7 +279,8 @@ impl TaskDetector {
             let end = length.map_or(list.len(), |length| start + 1 + length);
             let mut asked_from = None;
             while let Some(ask) = later.next_if(|ask| ask.start < end) {
-                asked_from.get_or_insert(ask.start);
+                let question = matches!(ask.lead, Lead::Question(_));
+                asked_from.get_or_insert(if question { end } else { ask.start });
             }
             let may_be_simple = asked_from.is_some() && !first_ask_passed;
             first_ask_passed |= asked_from.is_some();
@@ -302,6 +332,13 @@ impl TaskDetector {
                     }
                 }
             }
+            // Its words are what it is about, not what is to be done: they count in passing.
+            Lead::Question(at) => {
+                if let Some(known) = self.vocabulary.known(list[at].word).filter(|_| first) {
+                    sums.questions.clone_from(&known.questions_of);
+                }
+                return;
+            }
             Lead::Plain => {}
         }
         for at in (ask.object..ask.end).rev() {
@@ -338,20 +375,18 @@ impl TaskDetector {
         sums: &mut Sums,
     ) {
         let token = &list[at];
-        let Some(known) = self.vocabulary.known(token.word) else {
+        let Some(known) = self.vocabulary.known(token.word).filter(|_| !token.muted) else {
             return;
         };
-        if !token.muted {
-            for phrase in &known.phrases {
-                if sums.has_phrase(phrase.number) || phrase.length_at(text, &list[at..]).is_none() {
-                    continue;
-                }
-                if phrase.rule == self.simple() {
-                    sums.simple |= may_be_simple;
-                } else {
-                    sums.takes_phrase(phrase.number);
-                    sums.points[usize::from(phrase.rule)] += points::PHRASE;
-                }
+        for phrase in &known.phrases {
+            if sums.has_phrase(phrase.number) || phrase.length_at(text, &list[at..]).is_none() {
+                continue;
+            }
+            if phrase.rule == self.simple() {
+                sums.simple |= may_be_simple;
+            } else {
+                sums.takes_phrase(phrase.number);
+                sums.points[usize::from(phrase.rule)] += points::PHRASE;
             }
         }
         if known.words_of.is_empty() && known.verbs_of.is_empty() {
@@ -360,7 +395,6 @@ impl TaskDetector {
         if !sums.sees(token.word) {
             return;
         }
-        let passing = if token.muted { points::FAR } else { passing };
         let verbs = known
             .verbs_of
             .iter()
@@ -403,6 +437,8 @@ struct Sums {
     /// Points of words in passing, before they are bounded.
     passing: Vec<u32>,
     simple: bool,
+    /// The rules of which the first request is a question.
+    questions: Vec<u16>,
     /// The words that have been counted, a bit each, and behind them the phrases.
     seen: Vec<u64>,
     words: usize,
@@ -414,6 +450,7 @@ impl Sums {
             points: vec![0; tasks],
             passing: vec![0; tasks],
             simple: false,
+            questions: Vec::new(),
             seen: vec![0; (words + phrases).div_ceil(64)],
             words,
         }
@@ -440,3 +477,6 @@ impl Sums {
         new
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -467,6 +467,36 @@ fn rules_and_blocks_are_read() {
 }
 
 #[test]
+fn own_tasks_stand_before_the_built_in_ones_and_in_place_of_those_of_their_name() {
+    let names = |file: &str| -> Vec<String> {
+        let tasks = Rig::file(file).load().settings.classify.tasks;
+        tasks.tasks.into_iter().map(|task| task.name).collect()
+    };
+    let built_in = [
+        "ui",
+        "coding",
+        "testing",
+        "debugging",
+        "documentation",
+        "research",
+        "analysis",
+        "automation",
+    ];
+    assert_eq!(names(""), built_in);
+    let own = "[[classify.task]]\nname = 'ops'\nwords = ['deploy']\n[[classify.task]]\nname = 'ui'\nwords = ['x']\n";
+    assert_eq!(names(own), [&["ops"], &built_in[..]].concat());
+    let file = format!(
+        "[classify]\nbuiltin_tasks = false\nsimple_below_words = 0\nsimple_words = ['tidy']\n{own}"
+    );
+    assert_eq!(names(&file), ["ops", "ui"]);
+    let tasks = Rig::file(&file).load().settings.classify.tasks;
+    assert_eq!(
+        (tasks.simple_below_words, &tasks.simple.words[..]),
+        (0, &["tidy".to_owned()][..])
+    );
+}
+
+#[test]
 fn an_unknown_key_is_told_with_its_place_and_the_nearest_known_one() {
     mistake(
         "[server]\nlissten = '127.0.0.1:1'\n",
@@ -689,6 +719,30 @@ error: `server.max_body` cannot be understood
         (
             "[[classify.priority]]\nsesion = 'a'\npriority = 'low'\n",
             "did you mean `session`?",
+        ),
+        (
+            "[[classify.task]]\nname = 'ops'\nword = ['x']\n",
+            "did you mean `words`?",
+        ),
+        (
+            "[[classify.task]]\nname = 'ops'\n",
+            "`classify.task.1` cannot be used: task \"ops\" has no words",
+        ),
+        (
+            "[[classify.task]]\nname = 'a'\nwords = ['x']\n[[classify.task]]\nname = 'a'\nwords = ['y']\n",
+            "`classify.task.2` cannot be used: task \"a\" is there twice",
+        ),
+        (
+            "[[classify.task]]\nname = 'a'\nphrases = ['x * ']\n",
+            "\"x * \" can never match",
+        ),
+        (
+            "classify.simple_words = ['two-words']\n",
+            "\"two-words\" is not a single word",
+        ),
+        (
+            "classify.builtin_task = false\n",
+            "did you mean `classify.builtin_tasks`?",
         ),
     ] {
         let told = Rig::file(file).error();

@@ -615,3 +615,29 @@ fn init_writes_every_preset_as_it_ships() {
         assert_eq!(code, Some(0), "{preset}: {out}");
     }
 }
+
+#[test]
+fn task_rules_that_never_or_always_match_are_found() {
+    let task = |keys: &str| format!("[[classify.task]]\nname = 'ops'\n{keys}\n");
+    let task_1 = "classify.task.1";
+    finds(
+        &task("user_agent = 'x/*'\nbonus = 2"),
+        "task-never-detected",
+        task_1,
+    );
+    finds(
+        &task("questions = ['when']"),
+        "task-of-questions-only",
+        task_1,
+    );
+    finds(
+        &task("words = ['x']\nbonus = 3"),
+        "task-bonus-always",
+        task_1,
+    );
+    clean(&task("words = ['x']\nbonus = 2"));
+    clean(&task("user_agent = 'x/*'"));
+    clean(&task("words = ['x']\nmax_words = 9\nbonus = 3"));
+    let told = findings(&task("words = ['x']\nbonus = 3")).render(false);
+    assert!(told.contains(" --> tollgate.toml:1:1"), "{told}");
+}

@@ -34,6 +34,7 @@ mod rig;
 mod savings;
 mod simulate;
 mod streaming;
+mod tasks;
 mod throttle_edges;
 mod throttle_path;
 mod tls;

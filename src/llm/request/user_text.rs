@@ -93,11 +93,8 @@ fn readable<'a>(block: &'a str, left: &mut usize) -> Cow<'a, str> {
     }
     let tail_length = TAIL_BYTES.min(*left / 2);
     let head = &block[..block.floor_char_boundary(*left - tail_length)];
-    let mut start = block.ceil_char_boundary(block.len() - tail_length);
-    // An escape that is cut in its middle would leave its digits behind; what a blank follows is whole.
-    if let Some(blank) = block[start..].find(' ') {
-        start += blank;
-    }
+    // An escape that is cut in its middle leaves a digit or a letter behind, which is no word of any rule.
+    let start = block.ceil_char_boundary(block.len() - tail_length);
     *left = 0;
     let mut text = unescaped(head, usize::MAX).into_owned();
     text.push('\n');
@@ -118,6 +115,9 @@ fn bounded(text: Cow<'_, str>) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::injected::{INJECTED_STARTS, SIDE_REQUESTS};
     use super::*;
 
     fn own(turns: &[&[&str]]) -> Option<String> {
@@ -170,5 +170,102 @@ mod tests {
         let kept = own(&[&[&long]]).expect("a text");
         assert!(kept.len() <= MAX_BYTES);
         assert!(kept.starts_with("start") && kept.ends_with("end"));
+    }
+
+    #[test]
+    fn where_an_agent_marks_the_users_words_only_those_count() {
+        for (blocks, expected) in [
+            (
+                r"<user_info>\nlinux</user_info>\n<user_query>\nAdd a form\n</user_query>",
+                "\nAdd a form\n",
+            ),
+            (
+                r"<task>\nAdd a form\n</task>\n<environment_details>\n# Time</environment_details>",
+                "\nAdd a form\n",
+            ),
+            (
+                r"<context>css</context>\n<userRequest>Add <system-reminder>x</system-reminder>it</userRequest>",
+                "Add it",
+            ),
+            (
+                r"Parse this: <task>x</task> please",
+                "Parse this: <task>x</task> please",
+            ),
+            (
+                r"Add a form\n\n# *SEARCH/REPLACE block* Rules:\n\nEvery block",
+                "Add a form\n",
+            ),
+            (
+                r"Look at @a.css\n--- Content from referenced files ---\nbody {}",
+                "Look at @a.css",
+            ),
+        ] {
+            assert_eq!(own(&[&[blocks]]).as_deref(), Some(expected), "{blocks}");
+        }
+    }
+
+    #[test]
+    fn whole_messages_of_agents_are_passed_over() {
+        for start in INJECTED_STARTS {
+            let message = start.replace('\n', "\\n") + " and css";
+            assert_eq!(
+                own(&[&[&message], &["Older words"]]).as_deref(),
+                Some("Older words"),
+                "{start}"
+            );
+        }
+    }
+
+    #[test]
+    fn requests_of_agents_for_themselves_are_told() {
+        fn found<'a>(turns: &[&[&'a str]]) -> UserText<'a> {
+            newest(turns.iter().copied())
+        }
+        let aside = UserText {
+            own: None,
+            side_request: true,
+        };
+        for start in SIDE_REQUESTS {
+            let written = start.replace('\n', "\\n");
+            assert_eq!(found(&[&[&written]]), aside, "{start}");
+            // The question stands before the user's words that it is about.
+            assert_eq!(found(&[&["Add a form"], &[&written]]), aside, "{start}");
+            let old: [&[&str]; 3] = [&["Add a form"], &["Before"], &[&written]];
+            assert!(!found(&old).side_request, "{start}");
+        }
+        assert_eq!(found(&[&["quota"]]), aside);
+        assert!(!found(&[&["quota exceeded"]]).side_request);
+    }
+
+    #[test]
+    fn of_a_block_that_is_too_long_both_ends_are_looked_at() {
+        let notes = r"Notes.\n\u003c/".repeat(60_000);
+        let long = format!("Fix it <system-reminder>{notes}</system-reminder> now, please");
+        assert_eq!(own(&[&[&long]]).as_deref(), Some("Fix it  now, please"));
+        let unclosed = format!("Fix it <system-reminder>{notes}");
+        assert_eq!(own(&[&[&unclosed]]).as_deref(), Some("Fix it "));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    any::<String>(),
+                    Just("<system-reminder>".to_owned()),
+                    Just("</system-reminder>".to_owned()),
+                    Just("<user_query>".to_owned()),
+                    Just("</user_query>".to_owned()),
+                    Just(r"\ud83d".to_owned()),
+                    Just(r"\u00".to_owned()),
+                    Just("é".repeat(140_000)),
+                ],
+                0..6,
+            ),
+        ) {
+            let text = pieces.concat();
+            let found = newest([&[text.as_str()][..], &[text.as_str()][..]].into_iter());
+            prop_assert!(found.own.is_none_or(|own| own.len() <= MAX_BYTES && !own.trim().is_empty()));
+        }
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Lead {
     Opening(u16),
     /// With the verb at this token, of one rule or more.
     Verb(usize),
+    /// With the question word at this token.
+    Question(usize),
     /// With a verb that says nothing of the kind, or with the object itself.
     Plain,
 }
@@ -122,6 +124,16 @@ fn ask_at(
         let follows = list
             .get(at + 1)
             .is_some_and(|next| !next.begins_clause && !next.joined);
+        if plain.is_none() && at == start && !known.questions_of.is_empty() && follows {
+            let (object, lead) = (at + 1, Lead::Question(at));
+            let end = object_end(list, object, vocabulary);
+            return Some(Ask {
+                lead,
+                start: at,
+                object,
+                end,
+            });
+        }
         // "Add comments" and "use mocks" name things; "need to document" does not.
         let may_lead = plain.is_none() || list[at - 1].of(text).eq_ignore_ascii_case("to");
         if may_lead && !known.verbs_of.is_empty() && follows {
@@ -165,7 +177,8 @@ fn past_prepositions(list: &[Token], mut at: usize, vocabulary: &Vocabulary) -> 
 fn object_end(list: &[Token], start: usize, vocabulary: &Vocabulary) -> usize {
     let mut at = start;
     while let Some(token) = list.get(at) {
-        let ends = !token.joined && vocabulary.known(token.word).is_some_and(|known| known.ends);
+        let alone = !token.joined && !list.get(at + 1).is_some_and(|next| next.joined);
+        let ends = alone && vocabulary.known(token.word).is_some_and(|known| known.ends);
         if (at > start && token.begins_clause) || ends || at - start >= MAX_OBJECT_WORDS {
             break;
         }

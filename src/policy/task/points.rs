@@ -28,7 +28,7 @@ pub(super) const ASKED: u32 = 3;
 /// One of them stands elsewhere in a sentence that asks for something, or in the first one where none does.
 pub(super) const NEAR: u32 = 2;
 
-/// One of them stands in another sentence, in quotation marks, in a path; or in the object of another task's verb, where
+/// One of them stands in another sentence, or in the object of another task's verb where
 /// the task is `broad`.
 pub(super) const FAR: u32 = 1;
 
@@ -40,3 +40,9 @@ pub(super) const LATER_ASK_DIVISOR: u32 = 2;
 
 /// What a task needs at least.
 pub(super) const ENOUGH: u32 = 3;
+
+/// What the other tasks need together, so that a question that begins with one of a task's `questions` is about work.
+pub(super) const ABOUT_WORK: u32 = 4;
+
+/// What such a question gives to its task.
+pub(super) const QUESTION: u32 = 5;

@@ -64,6 +64,10 @@ pub struct TaskRule {
     /// What its requests begin with, and no others: "review", "find out why". The longest that fits counts.
     #[serde(default)]
     pub openings: Vec<String>,
+    /// Words with which a question about work begins: it is of this task if there is enough of other tasks in it, and else
+    /// small talk.
+    #[serde(default)]
+    pub questions: Vec<String>,
     /// Sequences of words that speak for it wherever they stand.
     #[serde(default)]
     pub phrases: Vec<String>,
@@ -100,9 +104,15 @@ impl TaskRule {
     /// Whether any word can speak for it.
     pub fn has_words(&self) -> bool {
         self.stack_trace
-            || [&self.words, &self.verbs, &self.openings, &self.phrases]
-                .iter()
-                .any(|list| !list.is_empty())
+            || [
+                &self.words,
+                &self.verbs,
+                &self.openings,
+                &self.questions,
+                &self.phrases,
+            ]
+            .iter()
+            .any(|list| !list.is_empty())
     }
 
     /// Whether it has a condition.
@@ -153,7 +163,7 @@ pub enum TaskProblem {
     Duplicate(String),
     /// Nothing can ever speak for it.
     #[error(
-        "task {0:?} has no words, verbs, openings, phrases, stack_trace or conditions: nothing can speak for it"
+        "task {0:?} has no words, verbs, openings, questions, phrases, stack_trace or conditions: nothing can speak for it"
     )]
     Empty(String),
     /// A phrase, or a word with a mark in it, would never be found.
@@ -213,6 +223,10 @@ pub(super) fn enter(
     for word in &rule.verbs {
         let known = vocabulary.word(&one_word(word)?);
         known.verbs_of.push(place);
+    }
+    for word in &rule.questions {
+        let known = vocabulary.word(&one_word(word)?);
+        known.questions_of.push(place);
     }
     for (list, opens) in [(&rule.openings, true), (&rule.phrases, false)] {
         for phrase in list {

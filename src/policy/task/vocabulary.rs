@@ -11,7 +11,7 @@ const MAX_WORD_BYTES: usize = 64;
 /// Ends an object: "tests for …", "a script that …".
 const ENDING: &str = "for in on of to with without from that which who whose so because when where while if at by into \
     using and or as about after before between per via over under within across through why how what is are was were \
-    be been has have had does do did can could should would will must may not than instead";
+    be been has have had does do did can could should would will must may not than instead explaining describing showing covering containing including";
 
 /// Stands before the request itself.
 const FILLER: &str = "please can could would will you we i i'd i'll i'm let's lets let us me help to now then also ok okay \
@@ -38,6 +38,8 @@ pub(super) struct Known {
     pub(super) words_of: Vec<u16>,
     /// The rules whose `verbs` it is one of.
     pub(super) verbs_of: Vec<u16>,
+    /// The rules whose `questions` it is one of.
+    pub(super) questions_of: Vec<u16>,
     /// The openings that begin with it.
     pub(super) openings: Vec<Phrase>,
     /// The phrases that begin with it.
