@@ -202,6 +202,39 @@ fn a_change_is_priced_with_the_lost_cache() {
 }
 
 #[test]
+fn what_would_be_written_is_priced_by_how_long_the_client_has_it_kept() {
+    let hour = Usage {
+        cache_write_1h: 100,
+        ..usage(0, 100)
+    };
+    let half_day = Usage {
+        cache_write_12h: 100,
+        ..usage(0, 100)
+    };
+    for (first, kinds) in [
+        (usage(0, 0), [0, 0, 0]),
+        (usage(0, 100), [900, 0, 0]),
+        (hour, [900, 900, 0]),
+        (half_day, [900, 0, 900]),
+    ] {
+        // An answer that only reads says nothing new of it.
+        let last = moved(&begun("m", 0, &first), "m", 1, &usage(100, 0));
+        let seen = std::cell::RefCell::new(Vec::new());
+        last.costs(2, 1_000, 1, |_, usage| {
+            let written = [
+                usage.cache_write,
+                usage.cache_write_1h,
+                usage.cache_write_12h,
+            ];
+            seen.borrow_mut().push((usage.cached_read, written));
+            Some(Cost::ZERO)
+        });
+        let all = kinds.map(|tokens| tokens / 9 * 10);
+        assert_eq!(seen.into_inner(), [(100, kinds), (0, all)]);
+    }
+}
+
+#[test]
 fn what_is_kept_for_each_conversation_is_small() {
     assert!(
         size_of::<Conversation>() <= 96,
