@@ -333,7 +333,7 @@ fn the_model_at_home_goes_under_every_ladder_whose_requests_it_understands() {
         );
         assert!(ladder.cheap < ladder.rungs.len() - usize::from(has));
     }
-    let told = |text: &str| try_load(text, AT).err().expect("a mistake");
+    let told = |text: &str| try_load(text, AT).expect_err("a mistake");
     assert!(told("routing.local = 'qwen3:8b'\n").contains("`routing.local` names no provider"));
     let off = "routing.local = 'ollama/qwen3:8b'\nproviders.ollama.enabled = false\n";
     assert!(told(off).contains("provider `ollama` is switched off"));
@@ -475,7 +475,7 @@ fn a_rung_that_is_dearer_than_the_one_above_is_told_with_its_place() {
 fn an_announced_price_counts_from_its_day_on() {
     let text = ladder("gemini", "'gemini-3.1-pro-preview', 'gemini-4-argon'");
     assert!(try_load(&text, AT).is_ok());
-    let told = try_load(&text, DECEMBER).err().expect("a mistake");
+    let told = try_load(&text, DECEMBER).expect_err("a mistake");
     assert!(
         told.contains("`gemini-4-argon` is dearer than `gemini-3.1-pro-preview`"),
         "{told}"
