@@ -20,6 +20,7 @@ mod ledger;
 mod ledger_kill;
 mod limits_in_time;
 mod lint;
+mod lint_routing;
 mod meter;
 mod metering_path;
 mod passthrough;

@@ -50,7 +50,7 @@ pub(super) fn text(settings: &Settings, catalogue: &Catalogue, at_unix_ms: u64) 
         ""
     };
     let keep = humantime::format_duration(routing.keep);
-    let mut text = format!("{rules}\n{ladders}\n");
+    let mut text = format!("{rules}\n\n{ladders}\n");
     let _ = writeln!(
         text,
         "routing: {mode}\n\

@@ -30,8 +30,45 @@ pub struct Conversation {
     cached_tokens: u64,
     /// How long that lives after it was used last, in milliseconds.
     cache_life_ms: u64,
-    /// Whether its client has prefixes written to the cache, for which some providers take more than for plain input.
-    writes_cache: bool,
+    /// For how long its client has prefixes written to the cache, if it does: some providers take more for that than for
+    /// plain input.
+    writes: Option<Life>,
+}
+
+/// For how long a provider keeps what is written to its cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Its usual time, some minutes.
+    Usual,
+    /// An hour (Anthropic).
+    Hour,
+    /// Twelve hours (OpenAI).
+    HalfDay,
+}
+
+impl Life {
+    /// What an answer's usage says about it.
+    const fn of(usage: &Usage) -> Option<Self> {
+        if usage.cache_write_12h > 0 {
+            Some(Life::HalfDay)
+        } else if usage.cache_write_1h > 0 {
+            Some(Life::Hour)
+        } else if usage.cache_write > 0 {
+            Some(Life::Usual)
+        } else {
+            None
+        }
+    }
+
+    /// At least so many milliseconds.
+    const fn millis(self) -> u64 {
+        const HOUR_MS: u64 = 3_600_000;
+        match self {
+            Life::Usual => 0,
+            Life::Hour => HOUR_MS,
+            Life::HalfDay => 12 * HOUR_MS,
+        }
+    }
 }
 
 /// What is to be done with a conversation that another model should serve.
@@ -129,17 +166,12 @@ impl Conversation {
         usage: &Usage,
         keep: Duration,
     ) -> Self {
-        const HOUR_MS: u64 = 3_600_000;
         let same = before.filter(|before| before.is_with(provider, model));
-        let known_life = same.map_or(0, |same| same.cache_life_ms);
-        let stated = if usage.cache_write_12h > 0 {
-            12 * HOUR_MS
-        } else if usage.cache_write_1h > 0 {
-            HOUR_MS
-        } else if usage.cached_read > 0 {
-            known_life
-        } else {
-            0
+        let writes = Life::of(usage);
+        let life_ms = match (writes, same) {
+            (Some(life), _) => life.millis(),
+            (None, Some(same)) if usage.cached_read > 0 => same.cache_life_ms,
+            (None, _) => 0,
         };
         Self {
             provider: provider.into(),
@@ -151,8 +183,8 @@ impl Conversation {
                 (None, None) => None,
             },
             cached_tokens: usage.cached_read.saturating_add(usage.cache_write),
-            cache_life_ms: stated.max(millis(keep)),
-            writes_cache: usage.cache_write > 0 || before.is_some_and(|before| before.writes_cache),
+            cache_life_ms: life_ms.max(millis(keep)),
+            writes: writes.or_else(|| before.and_then(|before| before.writes)),
         }
     }
 
@@ -185,15 +217,17 @@ impl Conversation {
         cost_of: impl Fn(bool, &Usage) -> Option<Cost>,
     ) -> Option<Costs> {
         let usage = |cached_read: u64| {
-            let written = if self.writes_cache {
-                input - cached_read
-            } else {
-                0
+            let fresh = input - cached_read;
+            let written = |lives: &[Life]| match self.writes {
+                Some(life) if lives.contains(&life) => fresh,
+                _ => 0,
             };
             Usage {
                 input,
                 cached_read,
-                cache_write: written,
+                cache_write: written(&[Life::Usual, Life::Hour, Life::HalfDay]),
+                cache_write_1h: written(&[Life::Hour]),
+                cache_write_12h: written(&[Life::HalfDay]),
                 output,
                 ..Usage::default()
             }

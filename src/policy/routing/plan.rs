@@ -133,19 +133,19 @@ pub fn plan<'a>(
     let rule = routing.rule(wanted);
     let walk = Walk { wanted, found };
     let Some(rule) = rule else {
-        return walk.from_asked(Why::Asked);
+        return walk.keeping_asked(Why::Asked);
     };
     let why = Why::Rule(&rule.name);
     let rung = match (&rule.to, found) {
         (To::Asked, _) => {
             return Plan {
                 insists: true,
-                ..walk.from_asked(why)
+                ..walk.keeping_asked(why)
             };
         }
         (To::Model(target), found) => {
             if is_asked(target, wanted, &same) {
-                return walk.from_asked(why);
+                return walk.keeping_asked(why);
             }
             let rung = found.and_then(|(ladder, at)| {
                 let below = ladder.rungs[at + 1..].iter();
@@ -169,8 +169,8 @@ pub fn plan<'a>(
         (To::Bottom, Some((ladder, _))) => Some(ladder.rungs.len() - 1),
     };
     match rung {
-        Some(rung) => walk.from_rung(rung, why),
-        None => walk.from_asked(Why::Asked),
+        Some(rung) => walk.starting_at(rung, why),
+        None => walk.keeping_asked(Why::Asked),
     }
 }
 
@@ -220,7 +220,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// What was asked for, and the rungs below it.
-    fn from_asked(&self, why: Why<'a>) -> Plan<'a> {
+    fn keeping_asked(&self, why: Why<'a>) -> Plan<'a> {
         Plan {
             cheaper: self.found.map_or(Vec::new(), |(_, at)| self.below(at)),
             ..Plan::asked(self.wanted, why)
@@ -229,7 +229,7 @@ impl<'a> Walk<'_, 'a> {
 
     /// A rung of the ladder, what lies between it and what was asked for, and what is below. A rung that is not below what
     /// was asked for changes nothing.
-    fn from_rung(&self, rung: usize, why: Why<'a>) -> Plan<'a> {
+    fn starting_at(&self, rung: usize, why: Why<'a>) -> Plan<'a> {
         match self.found {
             Some((ladder, at)) if at < rung => {
                 let between = ladder.rungs[at + 1..rung].iter().rev();
@@ -241,7 +241,7 @@ impl<'a> Walk<'_, 'a> {
                     insists: false,
                 }
             }
-            _ => self.from_asked(Why::Asked),
+            _ => self.keeping_asked(Why::Asked),
         }
     }
 

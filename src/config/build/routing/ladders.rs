@@ -181,7 +181,17 @@ fn ladder(block: &LadderBlock, known: &Known<'_>, number: Option<usize>) -> Resu
     let named = |key: &str, text: Option<&str>, otherwise: usize| {
         text.map_or(Ok(otherwise), |text| place(key, text))
     };
-    let cheap = named("cheap", block.cheap.as_deref(), block.rungs.len() - 1)?;
+    // What runs at home is seldom what is meant by a cheap model, though it is the cheapest.
+    let at_home = |rung: &Target| {
+        let provider = rung
+            .provider
+            .as_deref()
+            .and_then(|name| known.provider(name));
+        provider.is_some_and(ProviderSettings::is_local)
+    };
+    let hosted = rungs.iter().rposition(|rung| !at_home(rung));
+    let last = hosted.unwrap_or(rungs.len() - 1);
+    let cheap = named("cheap", block.cheap.as_deref(), last)?;
     let premium = named("premium", block.premium.as_deref(), 0)?;
     if cheap < premium {
         let message = format!("`cheap` is above `premium` on ladder `{}`", block.name);
