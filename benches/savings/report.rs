@@ -62,6 +62,17 @@ pub(crate) fn of_vendor(
         );
     }
     text.push_str(&table(days));
+    if let Some(off) = find(days, Run::Off) {
+        let priced: Option<Cost> = load
+            .iter()
+            .map(|job| vendor.price_of(catalogue, vendor.premium(), job.work))
+            .sum();
+        let verdict = match priced == Some(off.cost) {
+            true => "to the last digit what tokens and prices make",
+            false => "NOT what tokens and prices make",
+        };
+        let _ = writeln!(text, "\n- the cost of `off` is {verdict}");
+    }
     text.push_str(&held_together(days));
     text.push_str(&served(days));
     text.push_str(&why(catalogue, vendor, load));
@@ -116,7 +127,7 @@ fn held_together(days: &[Day]) -> String {
     if let Some((saved, on)) = saved {
         let _ = writeln!(
             text,
-            "\n- saved in fact (`off` less `on`): ${}; what the ledger of `on` says by itself: ${}, {} requests unknown",
+            "- saved in fact (`off` less `on`): ${}; what the ledger of `on` says by itself: ${}, {} requests unknown",
             saved.display(4),
             on.savings.on.saving.display(4),
             on.savings.on.unknown_saving_requests
