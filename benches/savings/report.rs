@@ -85,7 +85,7 @@ fn find(days: &[Day], run: Run) -> Option<&Day> {
 
 fn table(days: &[Day]) -> String {
     let mut text =
-        "\n| routing | cost of the day | ui | coding | documentation | saved | the guide |\n\
+        "\n| routing | cost of the day | ui | coding | documentation | saved | the guide, of 1,000 requests |\n\
                     | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
             .to_owned();
     let off = find(days, Run::Off);
@@ -100,7 +100,7 @@ fn table(days: &[Day]) -> String {
             (_, None) => "? (needs the run `off`)".to_owned(),
         };
         let guide = match day.run {
-            Run::Off => "$18.00",
+            Run::Off => "$18",
             Run::Shadow => "–",
             Run::On => "49 % ($9.12)",
             Run::Local => "60 %",
