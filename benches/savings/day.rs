@@ -24,7 +24,10 @@ use crate::vendor::Vendor;
 const AT_ONCE: usize = 8;
 
 /// A free model on this machine, by the name that Ollama has for it.
-pub(crate) const LOCAL_MODEL: &str = "qwen3:8b";
+pub(crate) const LOCAL_MODEL: &str = "qwen3-coder:30b";
+
+/// The window that it was loaded with, which nobody else can know.
+const LOCAL_WINDOW: u32 = 32_768;
 
 /// How routing is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,7 +70,8 @@ impl Run {
         );
         if self == Run::Local {
             config.push_str(&format!(
-                "[[routing.rules]]\nname = \"development-local\"\ntask = \"coding\"\nto = \"ollama/{LOCAL_MODEL}\"\n"
+                "[[routing.rules]]\nname = \"development-local\"\ntask = \"coding\"\nto = \"ollama/{LOCAL_MODEL}\"\n\
+                 [[abilities]]\nproviders = [\"ollama\"]\nmodels = [\"{LOCAL_MODEL}\"]\ncontext_window = {LOCAL_WINDOW}\n"
             ));
         }
         config

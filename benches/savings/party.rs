@@ -17,13 +17,14 @@ pub(crate) struct Party {
 }
 
 impl Party {
-    /// The provider.
+    /// The provider. It refuses what the real models refuse, so a model that could not serve would be seen.
     pub(crate) fn provider(binary: &Path, scratch: &Path) -> anyhow::Result<Self> {
         let mut command = command(binary, scratch);
         command.args([
             "simulate",
             "--listen",
             "127.0.0.1:0",
+            "--strict",
             "--keep-requests",
             "10",
         ]);

@@ -135,11 +135,17 @@ fn held_together(days: &[Day]) -> String {
     }
     if let (Some((saved, _)), Some(shadow)) = (saved, find(days, Run::Shadow)) {
         let foretold = shadow.savings.shadow.saving;
+        let beside = match saved {
+            Cost::ZERO => "and `on` saved nothing".to_owned(),
+            saved => format!(
+                "{:+.1} % beside what `on` saved",
+                percent(less(foretold, saved), saved)
+            ),
+        };
         let _ = writeln!(
             text,
-            "- `shadow` said that it would save ${}: {:+.1} % beside what `on` saved",
-            foretold.display(4),
-            percent(less(foretold, saved), saved)
+            "- `shadow` said that it would save ${}, {beside}",
+            foretold.display(4)
         );
     }
     text
