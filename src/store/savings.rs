@@ -243,10 +243,6 @@ mod percent {
     //! Tenths of a percent as a number of percent, or null.
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde hands out references"
-    )]
     pub(super) fn serialize<S: Serializer>(
         permille: &Option<i64>,
         to: S,

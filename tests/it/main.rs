@@ -16,6 +16,8 @@ mod identify_path;
 mod keys;
 mod kill;
 mod lanes;
+mod lanes_edges;
+mod lanes_retries;
 mod ledger;
 mod ledger_kill;
 mod limits_in_time;
