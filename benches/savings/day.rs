@@ -71,7 +71,7 @@ impl Run {
         if self == Run::Local {
             config.push_str(&format!(
                 "[[routing.rules]]\nname = \"development-local\"\ntask = \"coding\"\nto = \"ollama/{LOCAL_MODEL}\"\n\
-                 [[abilities]]\nproviders = [\"ollama\"]\nmodels = [\"{LOCAL_MODEL}\"]\ncontext_window = {LOCAL_WINDOW}\n"
+                 [[models]]\nprovider = \"ollama\"\nid = \"{LOCAL_MODEL}\"\nfree = true\ncontext_window = {LOCAL_WINDOW}\n"
             ));
         }
         config
