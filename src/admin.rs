@@ -1,5 +1,5 @@
-//! What tollgate says about itself: health, readiness, metrics, usage. Everything here reads; nothing changes. Who may
-//! look is decided in `access`.
+//! What tollgate says about itself: health, readiness, metrics, usage, what it would do. Everything here reads; nothing
+//! changes. Who may look is decided in `access`.
 
 mod access;
 
@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
 use crate::policy::budget::{ScopeKey, ScopeKind};
+use crate::proxy::explain::Question;
 use crate::proxy::{AnswerBody, Gate};
 use crate::store::event_query::{EventQuery, Events};
 use crate::store::query::Query;
@@ -25,9 +27,44 @@ type Answer = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Answers a request to one of tollgate's own addresses; `None` if it is for a provider. `peer` is the other end of the
-/// connection.
-pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Option<Answer> {
+/// Largest question that is read, in bytes.
+const MAX_QUESTION_BYTES: usize = 4 << 20;
+
+/// Answers a request to one of tollgate's own addresses; gives it back if it is for a provider. `peer` is the other end of
+/// the connection.
+///
+/// # Errors
+/// It is for a provider.
+#[expect(
+    clippy::result_large_err,
+    reason = "the request is what goes on, and is not worth a box"
+)]
+pub fn route(
+    gate: &Arc<Gate>,
+    request: Request<Incoming>,
+    peer: IpAddr,
+) -> Result<Answer, Request<Incoming>> {
+    let Some(answer) = answer(gate, &request, peer) else {
+        return Err(request);
+    };
+    Ok(match answer {
+        Found::Answer(answer) => answer,
+        Found::Question => {
+            let gate = Arc::clone(gate);
+            Box::pin(async move { question(&gate, request.into_body()).await })
+        }
+    })
+}
+
+/// What a path of tollgate's own leads to.
+enum Found {
+    /// An answer to whoever looks.
+    Answer(Answer),
+    /// A question that stands in the body.
+    Question,
+}
+
+fn answer(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Option<Found> {
     let path = request.uri().path();
     let known = Arc::clone(gate);
     let gate = Arc::clone(gate);
@@ -82,18 +119,62 @@ pub fn route(gate: &Arc<Gate>, request: &Request<Incoming>, peer: IpAddr) -> Opt
         )
     };
     if !open && let Err(denied) = allowed() {
-        return Some(Box::pin(async move { refused(denied) }));
+        return Some(Found::Answer(Box::pin(async move { refused(denied) })));
     }
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Some(answer);
+    let asks = path == "/api/v1/route";
+    Some(match *request.method() {
+        Method::POST if asks => Found::Question,
+        Method::GET | Method::HEAD if !asks => Found::Answer(answer),
+        _ => Found::Answer(Box::pin(async move { wrong_method(asks) })),
+    })
+}
+
+fn wrong_method(asks: bool) -> Response<AnswerBody> {
+    let (allowed, message) = match asks {
+        true => ("POST", "questions are sent by POST"),
+        false => ("GET, HEAD", "only GET is served here"),
+    };
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, message);
+    let allowed = header::HeaderValue::from_static(allowed);
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
+}
+
+/// What would happen to a request now.
+async fn question(gate: &Arc<Gate>, body: Incoming) -> Response<AnswerBody> {
+    let pause = gate.settings.server.body_timeout;
+    let read = Limited::new(body, MAX_QUESTION_BYTES).collect();
+    let bytes = match tokio::time::timeout(pause, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            let message =
+                format!("the question broke off, or is larger than {MAX_QUESTION_BYTES} bytes");
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, &message);
+        }
+        Err(_) => {
+            return problem(
+                StatusCode::REQUEST_TIMEOUT,
+                "the question did not come in time",
+            );
+        }
+    };
+    let question: Question = match serde_json::from_slice(&bytes) {
+        Ok(question) => question,
+        Err(error) => {
+            // Where and what, but nothing of what stands there.
+            let message = format!(
+                "the question is not understood at line {}, column {}: a JSON object with model, text, priority, task, \
+                 session, key, provider, path, body, user_agent and pinned is expected",
+                error.line(),
+                error.column()
+            );
+            return problem(StatusCode::BAD_REQUEST, &message);
+        }
+    };
+    match gate.explain(&question).await {
+        Ok(explanation) => json(&explanation),
+        Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
     }
-    Some(Box::pin(async {
-        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-        response
-            .headers_mut()
-            .insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-        response
-    }))
 }
 
 fn welcome(gate: &Gate) -> String {
@@ -106,6 +187,7 @@ fn welcome(gate: &Gate) -> String {
          /api/v1/usage       what was used; by=session,model,… since=24h format as in `tollgate usage --json`\n  \
          /api/v1/savings     what routing saved or would have saved; the same words, as in `tollgate usage --savings --json`\n  \
          /api/v1/requests/ID one request\n  \
+         /api/v1/route       what would happen to a request now, by POST; the same words as `tollgate route --json`\n  \
          /api/v1/throttle    every budget with its level; session=NAME for one session\n  \
          /api/throttle/stats levels and usage of every session\n  \
          /api/v1/events      what the limits did; since=MS&kind=refused&session=…&budget=…&limit=100\n",

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::demo::DemoArgs;
 use crate::commands::events::EventsArgs;
 use crate::commands::keys::KeysArgs;
+use crate::commands::route::RouteArgs;
 use crate::commands::session::Session;
 use crate::commands::simulate::SimulateArgs;
 use crate::commands::status::StatusArgs;
@@ -125,6 +126,8 @@ pub enum Command {
     Usage(UsageArgs),
     /// Show every budget with its level
     Status(StatusArgs),
+    /// What would happen to a request now, and why: its task, the models that could serve it, what each would cost
+    Route(RouteArgs),
     /// Show what the limits did: level changes, refusals, waits, violations of policies, estimates that were far off
     Events(EventsArgs),
     /// Run a command with the base URLs of every known SDK and agent pointing at the proxy

@@ -11,6 +11,7 @@ pub mod format;
 pub mod init;
 pub mod keys;
 mod moment;
+pub mod route;
 pub mod run;
 pub mod serve;
 pub mod session;
@@ -60,6 +61,13 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let settings = load(options)?.settings;
             let status = status::run(&args, &settings, Clock::system().source());
             print(&status.map_err(|error| Failure::new("cannot tell the status").because(error))?)?;
+            Ok(Exit::Success.into())
+        }
+        Command::Route(args) => {
+            let loaded = load(options)?;
+            check_routes(&loaded)?;
+            let told = route::run(&args, &loaded.settings);
+            print(&told.map_err(|error| Failure::new("cannot tell the route").because(error))?)?;
             Ok(Exit::Success.into())
         }
         Command::Simulate(args) => simulate::run(args, options),

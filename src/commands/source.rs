@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::settings::LedgerSettings;
@@ -21,6 +23,17 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for the ledger to be put away again.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the admin interface says instead of an answer.
+#[derive(Deserialize)]
+struct Problem {
+    error: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    message: String,
+}
 
 /// Where to look for answers.
 pub(super) struct Source<'a> {
@@ -43,7 +56,7 @@ pub(super) fn answer<T: DeserializeOwned>(
     of_ledger: impl FnOnce(&Ledger) -> Result<T, ReadError>,
 ) -> anyhow::Result<T> {
     if let Some(url) = source.url {
-        return ask(&authority_of(url)?, target);
+        return ask(&authority_of(url)?, target, None);
     }
     let settings = source.settings;
     let dir = settings.dir.as_path();
@@ -56,7 +69,7 @@ pub(super) fn answer<T: DeserializeOwned>(
     let running = directory::running(dir);
     let asked = running
         .as_ref()
-        .map(|running| ask_at(running.address, target));
+        .map(|running| ask_at(running.address, target, None));
     if let Some(Ok(answer)) = asked {
         return Ok(answer);
     }
@@ -74,21 +87,51 @@ pub(super) fn answer<T: DeserializeOwned>(
     Ok(answer?)
 }
 
-fn with_hint(error: OpenError) -> anyhow::Error {
+/// Puts a question to the proxy: the one at `--url`, or the one that runs on this ledger. `None` if none does.
+///
+/// # Errors
+///
+/// When it cannot be reached, or does not understand the question.
+pub(super) fn question<T: DeserializeOwned>(
+    url: Option<&str>,
+    settings: &LedgerSettings,
+    target: &str,
+    body: &Bytes,
+) -> anyhow::Result<Option<T>> {
+    if let Some(url) = url {
+        return ask(&authority_of(url)?, target, Some(body)).map(Some);
+    }
+    match directory::running(&settings.dir) {
+        // A proxy that was killed leaves its address behind.
+        Some(running) if std::net::TcpStream::connect(reachable(running.address)).is_ok() => {
+            ask_at(running.address, target, Some(body)).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn with_hint(error: OpenError) -> anyhow::Error {
     let hint = error.hint();
     anyhow::Error::new(error).context(format!("the ledger cannot be read (hint: {hint})"))
 }
 
-fn ask_at<T: DeserializeOwned>(address: SocketAddr, target: &str) -> anyhow::Result<T> {
-    // A proxy that listens everywhere is reached on loopback.
-    let reachable = match (address.ip().is_unspecified(), address) {
+fn ask_at<T: DeserializeOwned>(
+    address: SocketAddr,
+    target: &str,
+    body: Option<&Bytes>,
+) -> anyhow::Result<T> {
+    ask(&reachable(address).to_string(), target, body)
+}
+
+/// A proxy that listens everywhere is reached on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match (address.ip().is_unspecified(), address) {
         (false, _) => address,
         (true, SocketAddr::V4(_)) => SocketAddr::from(([127, 0, 0, 1], address.port())),
         (true, SocketAddr::V6(_)) => {
             SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port()))
         }
-    };
-    ask(&reachable.to_string(), target)
+    }
 }
 
 fn authority_of(url: &str) -> anyhow::Result<String> {
@@ -103,27 +146,40 @@ fn authority_of(url: &str) -> anyhow::Result<String> {
     Ok(format!("{}:{port}", authority.host()))
 }
 
-/// Gets an answer from a proxy's admin interface.
-fn ask<T: DeserializeOwned>(authority: &str, target: &str) -> anyhow::Result<T> {
+/// Gets an answer from a proxy's admin interface; a body is sent by POST.
+fn ask<T: DeserializeOwned>(
+    authority: &str,
+    target: &str,
+    body: Option<&Bytes>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let answered = runtime
-        .block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, get(authority, target)).await });
+    let answered = runtime.block_on(async {
+        tokio::time::timeout(ANSWER_TIMEOUT, get(authority, target, body)).await
+    });
     answered
         .unwrap_or_else(|_| bail!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
         .with_context(|| format!("cannot ask the proxy at {authority}"))
 }
 
-async fn get<T: DeserializeOwned>(authority: &str, target: &str) -> anyhow::Result<T> {
+async fn get<T: DeserializeOwned>(
+    authority: &str,
+    target: &str,
+    body: Option<&Bytes>,
+) -> anyhow::Result<T> {
     let stream = tokio::net::TcpStream::connect(authority).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = http::Request::get(target)
+    let method = body.map_or(http::Method::GET, |_| http::Method::POST);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(target)
         .header(http::header::HOST, authority)
         .header(http::header::ACCEPT, "application/json")
-        .body(Empty::<bytes::Bytes>::new())?;
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body.cloned().unwrap_or_default()))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
@@ -133,7 +189,11 @@ async fn get<T: DeserializeOwned>(authority: &str, target: &str) -> anyhow::Resu
         .to_bytes();
     connection.abort();
     if !status.is_success() {
-        bail!("it answered {status}");
+        let why: Option<Problem> = serde_json::from_slice(&body).ok();
+        match why {
+            Some(Problem { error }) => bail!("{}", error.message),
+            None => bail!("it answered {status}"),
+        }
     }
     serde_json::from_slice(&body).context("its answer is not understood")
 }

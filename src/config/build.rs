@@ -43,6 +43,7 @@ pub(super) fn settings(lookup: &mut Lookup<'_>) -> Settings {
         send: send::send(lookup),
         limits: send::limits(lookup),
         models: lookup.ask_tables("models"),
+        abilities: lookup.ask_tables("abilities"),
     };
     policies::check_tiers(lookup, &settings);
     routing::check_tasks(lookup, &settings);

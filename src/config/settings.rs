@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::llm::abilities::AbilityEntry;
 use crate::llm::catalogue::ModelEntry;
 use crate::llm::wire::Dialect;
 use crate::policy::budget::Budget;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub limits: Vec<LimitRule>,
     /// The `[[models]]` blocks: prices that go before the catalogue's.
     pub models: Vec<ModelEntry>,
+    /// The `[[abilities]]` blocks: what models can do, before what is built in.
+    pub abilities: Vec<AbilityEntry>,
 }
 
 /// How requests wait for their provider, and are sent again.

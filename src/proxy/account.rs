@@ -123,6 +123,11 @@ impl Account {
         }
     }
 
+    /// The request was only imagined: nothing of it is counted or written down.
+    pub(super) fn is_forgotten(&mut self) {
+        self.settled = true;
+    }
+
     pub(super) fn id(&self) -> RequestId {
         self.record().id
     }

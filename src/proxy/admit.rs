@@ -119,6 +119,30 @@ pub(super) async fn admit_elsewhere(
     Ok(())
 }
 
+/// What stands in the way of admitting the request now if this is chosen; it is not admitted.
+pub(super) async fn denial(
+    case: &Case<'_>,
+    choice: &Choice,
+    account: &mut Account,
+) -> Option<String> {
+    let estimate = ask::estimate(case, choice);
+    let wish = match wish(case, choice, &estimate, account) {
+        Ok(wish) => wish,
+        Err(refusal) => return Some(refusal.message()),
+    };
+    let tried = case.gate.throttle.try_now(case.gate, &wish).await;
+    match tried {
+        Ok(Ok(_)) => None,
+        Ok(Err(denied)) if denied.verdict == Verdict::Wait => Some(format!(
+            "it would wait in line for budget {} (level {})",
+            denied.budget.name,
+            denied.level.as_str()
+        )),
+        Ok(Err(denied)) => Some(throttle::refusal(&denied, wish.priority, None, false).message()),
+        Err(refusal) => Some(refusal.message()),
+    }
+}
+
 /// Whose budgets the request takes from if this is chosen.
 pub(super) fn scopes<'a>(case: &Case<'a>, choice: &'a Choice) -> Scopes<'a> {
     let (gate, caller) = (case.gate, case.caller);

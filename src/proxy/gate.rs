@@ -122,7 +122,7 @@ impl Gate {
         Ok(Self {
             throttle,
             lanes,
-            known: KnownModels::new(AbilityTable::builtin()),
+            known: KnownModels::new(AbilityTable::builtin().with(&settings.abilities)),
             conversations: Conversations::default(),
             settings,
             catalogue,

@@ -19,6 +19,7 @@ mod case;
 mod choose;
 mod classify;
 mod conversations;
+pub mod explain;
 mod gate;
 mod headers;
 mod hold;

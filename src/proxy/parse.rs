@@ -16,7 +16,8 @@ use super::authenticate::{self, Credential};
 use super::gate::Gate;
 use super::provider_key;
 use super::upgrade;
-use crate::llm::endpoint::{self, Mount};
+use crate::config::settings::ProviderSettings;
+use crate::llm::endpoint::{self, Mount, Target};
 use crate::llm::request::{self, Peek, Unparsed};
 use crate::llm::wire::Endpoint;
 use crate::refusal::Refusal;
@@ -107,32 +108,13 @@ pub(super) async fn parse(
     account.asked_by(&parts.headers);
     let uri = parts.uri.clone();
     let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
-    if !path_and_query.starts_with('/')
-        || parts.method == Method::CONNECT
-        || endpoint::has_dot_segment(path_and_query)
-    {
-        return Err(Refusal::BadTarget);
-    }
-    let place = |name: &str| {
-        gate.providers
-            .iter()
-            .position(|provider| provider.settings.name == name)
-    };
-    let mount = endpoint::mount_of(path_and_query, &parts.headers, |name| place(name).is_some())
-        .map_err(|problem| Refusal::BadTag(problem.to_string()))?;
-    let Some((provider, mount)) = mount.and_then(|mount| Some((place(mount.provider)?, mount)))
-    else {
-        let known = gate
-            .providers
-            .iter()
-            .map(|provider| format!("/{}", provider.settings.name));
-        return Err(Refusal::UnknownProvider {
-            known: known.collect::<Vec<_>>().join(" "),
-        });
-    };
+    let Placed {
+        provider,
+        mount,
+        asked,
+    } = place(gate, &parts, path_and_query)?;
     let Mount { rest, tag, .. } = mount;
     let settings = &gate.providers[provider].settings;
-    let asked = endpoint::endpoint_of(&parts.method, rest);
     account.belongs_to(provider, asked.endpoint);
     if upgrade::is_wanted(&parts) && is_responses(rest) {
         return Err(Refusal::UpgradeRequired);
@@ -148,11 +130,7 @@ pub(super) async fn parse(
             return Err(refusal);
         }
     };
-    let target = endpoint::normalise_path(settings.dialect, settings.base_url.path(), rest);
-    let target = match credential {
-        Credential::Providers(_) => target.into_owned(),
-        Credential::Tollgate(_) => provider_key::without_key(&target),
-    };
+    let target = target(settings, &credential, rest);
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let mut once = Once {
         body: None,
@@ -192,6 +170,92 @@ pub(super) async fn parse(
     call.decoded = beside_others(encoded, || Decoded::of(&call.parts.headers, &bytes, cap));
     call.body = CallBody::Kept(bytes);
     Ok((call, once))
+}
+
+/// Whose a request is.
+struct Placed<'a> {
+    provider: usize,
+    mount: Mount<'a>,
+    asked: Target<'a>,
+}
+
+/// Finds a request's provider by its path.
+fn place<'a>(gate: &Gate, parts: &Parts, path_and_query: &'a str) -> Result<Placed<'a>, Refusal> {
+    if !path_and_query.starts_with('/')
+        || parts.method == Method::CONNECT
+        || endpoint::has_dot_segment(path_and_query)
+    {
+        return Err(Refusal::BadTarget);
+    }
+    let place = |name: &str| {
+        gate.providers
+            .iter()
+            .position(|provider| provider.settings.name == name)
+    };
+    let mount = endpoint::mount_of(path_and_query, &parts.headers, |name| place(name).is_some())
+        .map_err(|problem| Refusal::BadTag(problem.to_string()))?;
+    let Some((provider, mount)) = mount.and_then(|mount| Some((place(mount.provider)?, mount)))
+    else {
+        let known = gate
+            .providers
+            .iter()
+            .map(|provider| format!("/{}", provider.settings.name));
+        return Err(Refusal::UnknownProvider {
+            known: known.collect::<Vec<_>>().join(" "),
+        });
+    };
+    let asked = endpoint::endpoint_of(&parts.method, mount.rest);
+    Ok(Placed {
+        provider,
+        mount,
+        asked,
+    })
+}
+
+/// Path and query as they go to the provider.
+fn target(settings: &ProviderSettings, credential: &Credential, rest: &str) -> String {
+    let target = endpoint::normalise_path(settings.dialect, settings.base_url.path(), rest);
+    match credential {
+        Credential::Providers(_) => target.into_owned(),
+        Credential::Tollgate(_) => provider_key::without_key(&target),
+    }
+}
+
+/// A request that nobody has sent, to be looked at as if somebody had.
+///
+/// # Errors
+/// Its path belongs to no provider.
+pub(super) fn imagine(
+    gate: &Gate,
+    parts: Parts,
+    body: Bytes,
+    credential: Credential,
+    account: &mut Account,
+) -> Result<Call, Refusal> {
+    account.asked_by(&parts.headers);
+    let uri = parts.uri.clone();
+    let path_and_query = uri.path_and_query().ok_or(Refusal::BadTarget)?.as_str();
+    let Placed {
+        provider,
+        mount,
+        asked,
+    } = place(gate, &parts, path_and_query)?;
+    account.belongs_to(provider, asked.endpoint);
+    let settings = &gate.providers[provider].settings;
+    Ok(Call {
+        provider,
+        endpoint: asked.endpoint,
+        target: target(settings, &credential, mount.rest),
+        rest: mount.rest.to_owned(),
+        credential,
+        tag_priority: mount.tag.as_ref().and_then(|tag| tag.priority),
+        tag_session: mount.tag.map(|tag| tag.session.into_owned()),
+        path_model: asked.model.map(std::borrow::Cow::into_owned),
+        path_stream: asked.stream,
+        parts,
+        body: CallBody::Kept(body),
+        decoded: Decoded::NotNeeded,
+    })
 }
 
 impl Call {

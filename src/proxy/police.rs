@@ -85,6 +85,27 @@ fn judge(
     passed.or_else(|found| found.violation(policies).map_or(Ok(()), Err))
 }
 
+/// What forbids a request, if anything does. It does not count towards any rate.
+pub(super) fn forbids(case: &Case<'_>, depth: Option<u32>) -> Option<String> {
+    if case.gate.settings.throttle.mode != ThrottleMode::On {
+        return None;
+    }
+    let held = policies(case.gate, case.caller);
+    let policies: Vec<Applied<'_>> = held.into_iter().flatten().collect();
+    let facts = PolicyFacts {
+        depth,
+        model: Some(model_facts(
+            case.gate,
+            case.call.provider,
+            case.call,
+            case.asked,
+        )),
+        unseen: false,
+    };
+    let violation = rules::check(&policies, &facts).err()?;
+    Some(format!("{} (rule {})", violation.message, violation.rule))
+}
+
 /// Whether the caller's policies allow another model in the place of the one that was asked for, which they have allowed.
 pub(super) fn allows(case: &Case<'_>, provider: usize, model: &str, depth: Option<u32>) -> bool {
     let held = policies(case.gate, case.caller);

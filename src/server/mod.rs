@@ -251,9 +251,9 @@ async fn answer(
         Err(foreign) => Refusal::Foreign(foreign),
         Ok(()) if head_bytes(&request) > limit => Refusal::HeadTooLarge { limit },
         Ok(()) => {
-            return Ok(match admin::route(&gate, &request, peer) {
-                Some(answer) => answer.await,
-                None => proxy::handle(gate, request).await,
+            return Ok(match admin::route(&gate, request, peer) {
+                Ok(answer) => answer.await,
+                Err(request) => proxy::handle(gate, request).await,
             });
         }
     };

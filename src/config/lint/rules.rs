@@ -159,9 +159,11 @@ fn provider_keys(settings: &Settings, findings: &mut Vec<Finding>) {
         }
         AuthMode::Keys => {}
         AuthMode::Passthrough => {
-            // But with what routing sends to it from others.
+            // But with what routing sends to it from others, and with what it serves in their place.
             let routed = |provider: &&ProviderSettings| {
-                routing::targets(settings).any(|(name, ..)| *name == provider.name)
+                let mut others = settings.providers.iter();
+                others.any(|other| other.fallbacks.contains(&provider.name))
+                    || routing::targets(settings).any(|(name, ..)| *name == provider.name)
             };
             let providers = settings.providers.iter().filter(with_key);
             for provider in providers.filter(|provider| !routed(provider)) {
