@@ -5,6 +5,9 @@
 //! parse → identify → classify → admit → route → send → stream back, meter, record
 //! ```
 //!
+//! Routing has two halves: which models could serve is decided before admission, which admits the first that budgets
+//! allow; with what head and body the request goes there, after it.
+//!
 //! The future of [`handle`] is dropped when the client hangs up, at any await. So whatever a step takes is held by a
 //! value that gives it back when dropped: the [`Account`] books the request, dropping the answer's body cancels the
 //! request to the provider.
