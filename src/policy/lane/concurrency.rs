@@ -258,6 +258,39 @@ mod tests {
     }
 
     #[test]
+    fn most_of_those_in_flight_with_one_that_is_taken_were_there_too() {
+        let mut limit = Concurrency::new(None, None, true);
+        (0..12).for_each(|_| _ = limit.started());
+        // Answers that come in one piece say nothing before they end.
+        limit.went_well(12, 12);
+        assert!(!limit.refused(9, 13, 20), "it is a rate");
+        assert!(limit.refused(10, 14, 20));
+    }
+
+    #[test]
+    fn those_in_flight_with_one_that_is_refused_may_not_have_been_there() {
+        let mut limit = Concurrency::new(None, None, true);
+        (0..80).for_each(|_| _ = limit.started());
+        limit.was_refused(81);
+        limit.went_well(80, 80);
+        assert!(limit.refused(2, 82, 90));
+    }
+
+    #[test]
+    fn where_a_start_and_a_most_are_given_it_rises_from_one_to_the_other() {
+        let mut limit = Concurrency::new(Some(4), Some(1), true);
+        assert_eq!(limit.value, Some(1));
+        let mut values = Vec::new();
+        for _ in 0..20 {
+            limit.wanted();
+            one_by_one(&mut limit, 1);
+            values.extend(limit.value);
+        }
+        values.dedup();
+        assert_eq!(values, [2, 3, 4]);
+    }
+
+    #[test]
     fn the_number_that_was_refused_is_tried_ever_less_often() {
         let mut limit = learned(10);
         well(&mut limit, 10);
