@@ -63,8 +63,8 @@ fn the_detector_is_as_good_as_the_page_on_tasks_says() {
 /// For a part of the prompts, or all: how many of a thousand must have the right task, and the right answer to whether they
 /// are simple.
 const FLOORS: [(Option<&str>, u32, u32); 4] = [
-    (None, 900, 900),
-    (Some("development"), 980, 980),
+    (None, 955, 970),
+    (Some("development"), 985, 985),
     (Some("held-out"), 950, 970),
-    (Some("fresh"), 400, 800),
+    (Some("fresh"), 760, 910),
 ];

@@ -10,6 +10,9 @@ use super::vocabulary::Vocabulary;
 /// Words that are tried as the beginning of a request, once what stands before it is passed.
 const MAX_LEAD_WORDS: usize = 10;
 
+/// Requests that are looked for in one text.
+const MAX_ASKS: usize = 8;
+
 /// Words of an object that are looked at.
 const MAX_OBJECT_WORDS: usize = 7;
 
@@ -46,8 +49,8 @@ pub(super) fn asks(text: &str, tokens: &Tokens, vocabulary: &Vocabulary, simple:
     let list = &tokens.list;
     let mut asks = Vec::new();
     let mut at = 0;
-    while at < list.len() {
-        let begins = list[at].begins_clause || is_and(text, list, at);
+    while at < list.len() && asks.len() < MAX_ASKS {
+        let begins = list[at].begins_clause || is_joined(list, at, vocabulary);
         match begins
             .then(|| ask_at(text, list, at, vocabulary, simple))
             .flatten()
@@ -71,11 +74,13 @@ pub(super) fn asks(text: &str, tokens: &Tokens, vocabulary: &Vocabulary, simple:
 }
 
 /// Whether the word before joins another request to the one before that.
-fn is_and(text: &str, list: &[Token], at: usize) -> bool {
-    at > 0
-        && ["and", "then", "but", "please"]
-            .iter()
-            .any(|word| list[at - 1].of(text).eq_ignore_ascii_case(word))
+fn is_joined(list: &[Token], at: usize, vocabulary: &Vocabulary) -> bool {
+    let before = at.checked_sub(1).and_then(|before| list.get(before));
+    before.is_some_and(|token| {
+        vocabulary
+            .known(token.word)
+            .is_some_and(|known| known.joins)
+    })
 }
 
 fn ask_at(

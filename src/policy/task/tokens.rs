@@ -7,7 +7,7 @@
 use super::vocabulary::{UNKNOWN, Vocabulary};
 
 /// Bytes that are read from each end of a long text: what is wanted stands before or after what is pasted.
-const END_BYTES: usize = 2 * 1024;
+const END_BYTES: usize = 1536;
 
 /// Bytes of pasted text that count as one word, where only the number of words matters.
 const PASTED_BYTES_PER_WORD: usize = 6;
