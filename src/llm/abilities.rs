@@ -83,7 +83,7 @@ abilities! {
     structured_with_tools: bool,
     /// Temperature, top-p, top-k.
     sampling: When,
-    /// Penalties on repetition.
+    /// Frequency and presence penalties, and `logit_bias`.
     penalties: bool,
     /// Texts at which to stop.
     stop: bool,

@@ -195,7 +195,7 @@ impl<'a> Work<'a> {
             }
         }
         // Inside one object, too, all that goes is cut at once.
-        let mut objects: Vec<(Part<'a>, Vec<(&Step, &[&str])>)> = Vec::new();
+        let mut objects: Vec<(Part<'a>, String, Vec<(&Step, &[&str])>)> = Vec::new();
         for step in steps {
             let Act::Drop(at) = &step.act else { continue };
             let Some((last, outer)) = at.inside.split_last() else {
@@ -204,21 +204,27 @@ impl<'a> Work<'a> {
             let Some(object) = self.find(at.top, outer) else {
                 continue;
             };
-            match objects
+            let known = objects
                 .iter_mut()
-                .find(|(known, _)| known.value == object.value)
-            {
-                Some((_, drops)) => drops.push((step, last)),
-                None => objects.push((object, vec![(step, last)])),
+                .find(|(known, ..)| known.value == object.value);
+            match known {
+                Some((.., drops)) => drops.push((step, last)),
+                None => {
+                    let place = At {
+                        inside: outer,
+                        ..*at
+                    };
+                    objects.push((object, place.label(), vec![(step, last)]));
+                }
             }
         }
-        for (object, drops) in objects {
+        for (object, place, drops) in objects {
             let members = parts(object.raw, object.value.start);
             let goes = |part: &Part<'_>| drops.iter().any(|(_, names)| At::is(names, part, folds));
             self.edits.cut(&members, goes);
             for (step, names) in &drops {
                 for part in members.iter().filter(|part| At::is(names, part, folds)) {
-                    self.note(step, format!("{}.{}", object.name, part.name));
+                    self.note(step, format!("{place}.{}", part.name));
                 }
             }
         }

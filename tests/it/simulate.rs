@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod limits;
+mod strict;
 
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use super::edit::Part;
 use super::rules::{self, Rule};
 use crate::llm::abilities::{Abilities, ThinkingForm, When};
 use crate::llm::fitness::{Demands, Reason, Rung, Unfit};
-use crate::llm::request::{Asks, Seen, ThinkingAsked};
+use crate::llm::request::{Asks, Seen, ThinkingAsked, ToolChoice};
 use crate::llm::wire::Endpoint;
 
 /// Least output cap at which a model that always thinks is left to answer: below, it might only think.
@@ -120,6 +120,7 @@ pub(crate) fn plan(
         steps: Vec::new(),
         effort: None,
         thinking_gone: false,
+        thinks_by_budget: false,
     };
     plan.caps();
     plan.effort()?;
@@ -137,8 +138,10 @@ struct Plan<'a> {
     steps: Vec<Step>,
     /// The effort that the model will be asked for.
     effort: Option<String>,
-    /// Thinking was asked for, and is not any more.
+    /// The model will not think, where the one that was asked might have.
     thinking_gone: bool,
+    /// The model will think for a budget.
+    thinks_by_budget: bool,
 }
 
 impl Plan<'_> {
@@ -197,7 +200,7 @@ impl Plan<'_> {
                 top: &["output_config"],
                 inside: &[&["effort"]],
             },
-            Endpoint::Responses => At {
+            _ if self.asks.reasoning_object => At {
                 top: &["reasoning"],
                 inside: &[&["effort"]],
             },
@@ -209,6 +212,14 @@ impl Plan<'_> {
 
     fn effort(&mut self) -> Result<(), Unfit> {
         let Some(asked) = self.asks.effort.as_deref() else {
+            // What else stands beside it goes with it.
+            if self.asks.reasoning_object {
+                match self.levels() {
+                    None => return Err(Reason::Effort.into()),
+                    Some([]) => self.add(rules::EFFORT_DROPPED, Act::Drop(REASONING)),
+                    Some(_) => {}
+                }
+            }
             return Ok(());
         };
         match nearest(asked, self.levels())? {
@@ -216,7 +227,7 @@ impl Plan<'_> {
             Effort::Not => {
                 let at = match self.endpoint() {
                     Endpoint::Messages if !self.asks.structured => OUTPUT_CONFIG,
-                    Endpoint::Responses => REASONING,
+                    _ if self.asks.reasoning_object => REASONING,
                     _ => self.effort_at(),
                 };
                 self.add(rules::EFFORT_DROPPED, Act::Drop(at));
@@ -253,6 +264,7 @@ impl Plan<'_> {
             Some(ThinkingAsked::Off) => self.off(false)?,
             Some(ThinkingAsked::BetweenTools) => {
                 if self.takes(ThinkingForm::BetweenTools)? {
+                    self.thinking_gone = true;
                     self.lower_effort_without_thinking();
                 } else {
                     self.off(true)?;
@@ -282,6 +294,7 @@ impl Plan<'_> {
             self.endpoint(),
             Endpoint::OllamaChat | Endpoint::OllamaGenerate
         );
+        self.thinking_gone = true;
         if self.takes(ThinkingForm::Off)? {
             if respell {
                 self.add(rules::THINKING_OFF, Act::Set(THINKING, kind("disabled")));
@@ -317,9 +330,11 @@ impl Plan<'_> {
 
     /// Nothing is said about thinking: a model that thinks by itself is told not to, if the one that was asked does not.
     fn keep_off(&mut self) -> Result<(), Unfit> {
+        self.thinking_gone |= self.to.thinks != Some(true);
         if self.from.thinks == Some(true) || self.to.thinks != Some(true) || self.effort.is_some() {
             return Ok(());
         }
+        self.thinking_gone = true;
         let form = |form| self.to.thinking_form(form) == Some(true);
         let lowest = self.levels().and_then(|levels| {
             let named = |name: &str| levels.iter().find(|level| *level == name).cloned();
@@ -341,7 +356,7 @@ impl Plan<'_> {
                 self.add(rules::THINKING_KEPT_OFF, act);
                 self.effort = Some(level);
             }
-            (Endpoint::Responses, Some(level)) if !self.demands.peek.thinking => {
+            (Endpoint::Responses, Some(level)) if !self.asks.reasoning_object => {
                 let act = Act::Insert("reasoning", format!(r#"{{"effort":{}}}"#, quoted(&level)));
                 self.add(rules::THINKING_KEPT_OFF, act);
                 self.effort = Some(level);
@@ -360,6 +375,17 @@ impl Plan<'_> {
     /// Anthropic's budget.
     fn budget(&mut self, asked: u64) -> Result<(), Unfit> {
         if self.takes(ThinkingForm::Budget)? {
+            // Anthropic takes none of these together with a budget; a local server may have.
+            if self.asks.tool_choice == ToolChoice::Forced {
+                return Err(Reason::ForcedTools.into());
+            }
+            if self.asks.history.turn.any(Seen::TOOL_CALL) {
+                return Err(Reason::InsideTurn.into());
+            }
+            if self.asks.history.ends_with_model {
+                return Err(Reason::Prefill.into());
+            }
+            self.thinks_by_budget = true;
             let cap = self.cap().unwrap_or(u64::MAX);
             if asked >= cap || asked < SMALLEST_BUDGET {
                 let lowered = (cap / 2).min(asked).max(SMALLEST_BUDGET);
@@ -484,6 +510,7 @@ impl Plan<'_> {
         }
         let drawn = self.asks.temperature || self.asks.sampling;
         match self.to.sampling {
+            _ if drawn && self.thinks_by_budget => self.drop_sampling(),
             Some(When::Yes) => {}
             Some(When::WithoutEffort) if quiet => {}
             Some(When::One) if !(self.asks.temperature && self.asks.sampling) => {}
@@ -507,7 +534,7 @@ impl Plan<'_> {
                     ]],
                 }
             } else {
-                At::top(&["frequency_penalty", "presence_penalty"])
+                At::top(&["frequency_penalty", "presence_penalty", "logit_bias"])
             };
             self.add(rules::PENALTIES_DROPPED, Act::Drop(at));
         }
@@ -553,7 +580,6 @@ impl Plan<'_> {
                 "top_a",
                 "typical_p",
                 "repetition_penalty",
-                "logit_bias",
             ]),
         };
         self.add(rules::SAMPLING_DROPPED, Act::Drop(at));

@@ -19,7 +19,7 @@ pub struct Asks<'a> {
     pub temperature: bool,
     /// How tokens are drawn is set otherwise: top-p, top-k and their likes.
     pub sampling: bool,
-    /// Repetition is punished: frequency and presence penalty.
+    /// Tokens are favoured or punished: frequency and presence penalty, `logit_bias`.
     pub penalties: bool,
     /// Texts at which the answer stops are given.
     pub stop: bool,
@@ -33,6 +33,8 @@ pub struct Asks<'a> {
     pub thinking: Option<ThinkingAsked<'a>>,
     /// The effort that is asked for, as it is spelled.
     pub effort: Option<Cow<'a, str>>,
+    /// The settings for reasoning are an object, `reasoning` (OpenAI Responses, OpenRouter).
+    pub reasoning_object: bool,
     /// The answer is to be JSON.
     pub structured: bool,
     /// And it is to follow a schema.
@@ -226,6 +228,7 @@ impl<'a> Asks<'a> {
 
     /// OpenAI Responses' `reasoning`, and OpenRouter's.
     fn read_reasoning(&mut self, raw: &'a str) {
+        self.reasoning_object = true;
         each_member(raw, |key, value| match key {
             "effort" => self.effort = text_of(value).or(Some(Cow::Borrowed(""))),
             "summary" | "generate_summary" => {}

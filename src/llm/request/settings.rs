@@ -48,10 +48,12 @@ pub(super) fn other(endpoint: Endpoint, key: &[u8]) -> Other {
         (E::OllamaChat | E::OllamaGenerate, _) => Strange,
         (_, b"temperature") if anthropic || openai => Asks(Setting::Temperature),
         (_, b"top_p" | b"top_k") if anthropic || openai => Asks(Setting::Sampling),
-        (_, b"min_p" | b"top_a" | b"typical_p" | b"repetition_penalty" | b"logit_bias") if chat => {
+        (_, b"min_p" | b"top_a" | b"typical_p" | b"repetition_penalty") if chat => {
             Asks(Setting::Sampling)
         }
-        (_, b"frequency_penalty" | b"presence_penalty") if chat => Asks(Setting::Penalties),
+        (_, b"frequency_penalty" | b"presence_penalty" | b"logit_bias") if chat => {
+            Asks(Setting::Penalties)
+        }
         (_, b"stop_sequences") if anthropic => Asks(Setting::Stop),
         (_, b"stop") if chat => Asks(Setting::Stop),
         (_, b"logprobs" | b"top_logprobs") if openai => Asks(Setting::Logprobs),

@@ -71,7 +71,9 @@ fn claude(model: &str) -> Option<Claude> {
             fast: model == "claude-opus-5",
             ..five
         }
-    } else if is("claude-opus-4-8") || is("claude-opus-4-7") {
+    } else if is("claude-opus-4-8") {
+        Claude { fast: true, ..four }
+    } else if is("claude-opus-4-7") {
         four
     } else if is("claude-opus-4-6") || is("claude-sonnet-4-6") {
         Claude {

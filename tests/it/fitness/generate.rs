@@ -89,11 +89,19 @@ const LOCAL: Models = &[
     ("ollama", "qwen3-coder:30b"),
 ];
 
+/// All models that any case knows.
+pub(super) fn models() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let lists = [CLAUDE, GPT, MISTRAL, GEMINI, LOCAL]
+        .into_iter()
+        .chain(LIKES);
+    lists.flatten().copied()
+}
+
 /// A request.
 #[derive(Debug, Clone)]
-pub(crate) struct Case {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) asked: (&'static str, &'static str),
+pub(super) struct Case {
+    pub(super) endpoint: Endpoint,
+    pub(super) asked: (&'static str, &'static str),
     models: Models,
     members: Vec<(&'static str, Value)>,
     pretty: bool,
@@ -101,7 +109,7 @@ pub(crate) struct Case {
 
 impl Case {
     /// The path when this model is asked.
-    pub(crate) fn path(&self, model: &str) -> String {
+    pub(super) fn path(&self, model: &str) -> String {
         match self.endpoint {
             Endpoint::Messages => "/v1/messages".to_owned(),
             Endpoint::ChatCompletions => "/v1/chat/completions".to_owned(),
@@ -112,7 +120,7 @@ impl Case {
     }
 
     /// The models that might stand in.
-    pub(crate) fn others(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let asked = self.asked;
         self.models
             .iter()
@@ -121,7 +129,7 @@ impl Case {
     }
 
     /// The body when this model is asked, its members in the case's order.
-    pub(crate) fn written(&self, model: &str) -> String {
+    pub(super) fn written(&self, model: &str) -> String {
         let (open, between, colon, close) = if self.pretty {
             ("{\n  ", ",\n  ", ": ", "\n}\n")
         } else {
@@ -149,7 +157,7 @@ impl Case {
 }
 
 /// The model that a path names.
-pub(crate) fn model_in(path: &str) -> Option<&str> {
+pub(super) fn model_in(path: &str) -> Option<&str> {
     let (_, last) = path.split_once("/models/")?;
     Some(last.split(':').next().unwrap_or(last))
 }
@@ -629,7 +637,7 @@ fn case(
 }
 
 /// All kinds of requests.
-pub(crate) fn cases() -> impl Strategy<Value = Case> {
+pub(super) fn cases() -> impl Strategy<Value = Case> {
     prop_oneof![
         6 => case(Endpoint::Messages, CLAUDE, anthropic()),
         4 => case(Endpoint::ChatCompletions, GPT, chat()),
