@@ -27,6 +27,9 @@ use crate::upstream::{BodyPause, Head, SendBody, SendError};
 /// What takes less is no wait: getting a turn that is free takes some microseconds.
 const WAIT_WORTH_TELLING: Duration = Duration::from_millis(1);
 
+/// Bodies up to this size are copied out of the connection's read buffer, which is larger.
+const COPIED_BYTES: usize = 4 * 1024;
+
 /// A request that the provider has begun to answer.
 #[derive(Debug)]
 pub(super) struct Served {
@@ -67,8 +70,13 @@ pub(super) async fn send(
         ..
     } = call;
     let head = Head::new(parts.method, route.uri.clone(), &parts.headers);
+    // Nothing of what it came in is kept while it waits: a few bytes would hold on to a whole read buffer.
+    drop((parts.headers, parts.extensions));
     let mut body = match (body, &route.asking_body) {
         (_, Some(asking)) => Sending::Kept(asking.clone()),
+        (CallBody::Kept(bytes), None) if bytes.len() <= COPIED_BYTES => {
+            Sending::Kept(Bytes::copy_from_slice(&bytes))
+        }
         (CallBody::Kept(bytes), None) => Sending::Kept(bytes),
         (CallBody::Passing(incoming), None) => Sending::Passing(Some(incoming)),
     };
@@ -100,7 +108,8 @@ pub(super) async fn send(
         };
         tries += 1;
         let repeatable = matches!(body, Sending::Kept(_));
-        let sent = once(gate, provider, &head, &mut body, account).await;
+        // In a box of its own, so that those who wait need not have room for it.
+        let sent = Box::pin(once(gate, provider, &head, &mut body, account)).await;
         let now_ms = gate.lanes.now_ms();
         let mut news = RateNews::default();
         let (outcome, judgement) = match sent {
@@ -109,7 +118,7 @@ pub(super) async fn send(
                 // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
                 account.answered(response.status());
                 let opening = if asked.lane.is_some() && upgrade.is_none() {
-                    opening::open(&mut response, now_ms, &mut news).await
+                    Box::pin(opening::open(&mut response, now_ms, &mut news)).await
                 } else {
                     Opening::unread()
                 };
