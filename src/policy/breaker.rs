@@ -1,7 +1,7 @@
 //! A circuit breaker: keeps a line from sending to a provider that is down, and finds out when it is back.
 //!
 //! Closed, everything passes; after [`FAILURES`] failures in a row it opens. Open, nothing passes until the next probe is
-//! due: about a second later at first, then 2, 4 … up to 60 s. Half-open, one request passes as the probe. A probe that
+//! due: about a second later at first, then 1.5, 2.3, 3.4 … up to 60 s. Half-open, one request passes as the probe. A probe that
 //! fails opens it again; after [`SUCCESSES`] that succeed it is closed.
 //!
 //! Only failures of the provider count: a 429 is none, and says nothing. Whoever passed before the last change of state
@@ -277,12 +277,14 @@ impl Breaker {
     }
 }
 
-/// The wait for the next probe: 1, 2, 4 … 60 s, a fifth less or more by chance, so that the breakers of one provider do
-/// not all ask at once.
+/// The wait for the next probe: 1, 1.5, 2.3, 3.4 … 60 s, a fifth less or more by chance, so that the breakers of one
+/// provider do not all ask at once. It grows by half and does not double, so that after an outage of half a minute a
+/// probe is at most ten seconds late.
 fn probe_wait(failed: u32, chance: f64) -> Duration {
     let factor = 0.8 + 0.4 * share(chance);
-    let wait = FIRST_PROBE.saturating_mul(1 << failed.min(6));
-    wait.min(LONGEST_WAIT).mul_f64(factor).min(LONGEST_WAIT)
+    let grown = 1.5_f64.powi(i32::try_from(failed.min(32)).unwrap_or(32));
+    let wait = FIRST_PROBE.mul_f64(grown).min(LONGEST_WAIT);
+    wait.mul_f64(factor).min(LONGEST_WAIT)
 }
 
 /// Whether a moment that was set at most `longest` ahead is still to come.

@@ -1,5 +1,6 @@
 //! Which headers go on and which end here.
 
+use bytes::BytesMut;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -66,6 +67,26 @@ pub(super) fn tell(record: &Record, headers: &mut HeaderMap) {
     headers.insert("x-tollgate-level", fixed(record.level.as_str()));
     headers.insert("x-tollgate-attempts", record.attempts.into());
     headers.insert("x-tollgate-queued-ms", (record.queued_us / 1_000).into());
+}
+
+/// The same headers in memory of their own: all values in one piece.
+pub(super) fn copied(headers: &HeaderMap) -> HeaderMap {
+    let mut bytes = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values() {
+        bytes.extend_from_slice(value.as_bytes());
+    }
+    let bytes = bytes.freeze();
+    let mut copied = HeaderMap::with_capacity(headers.keys_len());
+    let mut start = 0;
+    for (name, value) in headers {
+        let end = start + value.len();
+        let own = HeaderValue::from_maybe_shared(bytes.slice(start..end));
+        let mut own = own.expect("it was a value before");
+        own.set_sensitive(value.is_sensitive());
+        copied.append(name.clone(), own);
+        start = end;
+    }
+    copied
 }
 
 /// Removes what must not go to the client.
@@ -139,6 +160,23 @@ mod tests {
             2,
             "repeated headers stay repeated"
         );
+    }
+
+    #[test]
+    fn copied_headers_are_the_same_headers() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("a", "1"), ("b", ""), ("a", "2"), ("c", "three")] {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        if let Some(secret) = headers.get_mut("c") {
+            secret.set_sensitive(true);
+        }
+        let copied = copied(&headers);
+        assert_eq!(copied, headers);
+        assert!(copied["c"].is_sensitive());
     }
 
     #[test]

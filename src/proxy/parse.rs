@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, Method, Request, Uri, header};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -14,6 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use super::account::Account;
 use super::authenticate::{self, Credential};
 use super::gate::Gate;
+use super::headers;
 use super::provider_key;
 use super::upgrade;
 use crate::config::settings::ProviderSettings;
@@ -136,6 +137,10 @@ pub(super) async fn parse(
         body: None,
         upgrade: upgrade.filter(|_| upgrade::is_wanted(&parts)),
     };
+    // Nothing of the connection's read buffer is kept while the request waits: a few bytes would hold on to all of it.
+    parts.headers = headers::copied(&parts.headers);
+    parts.uri = Uri::default();
+    parts.extensions.clear();
     let mut call = Call {
         provider,
         endpoint: asked.endpoint,

@@ -188,7 +188,8 @@ async fn send_to(
         };
         tries += 1;
         let repeatable = route.body.is_some();
-        let sent = send_once(gate, provider, route, once, account).await;
+        // In a box of its own, so that those who wait need not have room for it.
+        let sent = Box::pin(send_once(gate, provider, route, once, account)).await;
         let now_ms = gate.lanes.now_ms();
         let mut news = RateNews::default();
         let (outcome, judgement) = match sent {
@@ -197,7 +198,7 @@ async fn send_to(
                 // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
                 account.answered(response.status());
                 let opening = if asked.lane.is_some() && once.upgrade.is_none() {
-                    opening::open(&mut response, now_ms, &mut news).await
+                    Box::pin(opening::open(&mut response, now_ms, &mut news)).await
                 } else {
                     Opening::unread()
                 };
