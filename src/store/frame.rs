@@ -48,10 +48,10 @@ const MAX_PAYLOAD: usize = 64 * 1024;
 
 /// Longest text in a record, in bytes: eighteen of them and the numbers stay below the 4 KiB of a pack, as the last four
 /// are shorter.
-const MAX_TEXT: usize = 256;
+const MAX_TEXT: usize = 240;
 
 /// Longest name that a route leaves in a record, in bytes.
-const MAX_ROUTE_TEXT: usize = 64;
+const MAX_ROUTE_TEXT: usize = 80;
 
 /// Cuts texts that are too long, so that one record always fits a pack. Names are bounded where they enter; this is
 /// the last line.

