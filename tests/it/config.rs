@@ -742,7 +742,7 @@ error: `server.max_body` cannot be understood
         ),
         (
             "classify.builtin_task = false\n",
-            "did you mean `classify.builtin_tasks`?",
+            "did you mean `builtin_tasks`?",
         ),
     ] {
         let told = Rig::file(file).error();
