@@ -218,15 +218,15 @@ pub(super) fn enter(
     }
     for word in &rule.words {
         let known = vocabulary.word(&one_word(word)?);
-        known.words_of.push(place);
+        note(&mut known.words_of, place);
     }
     for word in &rule.verbs {
         let known = vocabulary.word(&one_word(word)?);
-        known.verbs_of.push(place);
+        note(&mut known.verbs_of, place);
     }
     for word in &rule.questions {
         let known = vocabulary.word(&one_word(word)?);
-        known.questions_of.push(place);
+        note(&mut known.questions_of, place);
     }
     for (list, opens) in [(&rule.openings, true), (&rule.phrases, false)] {
         for phrase in list {
@@ -245,8 +245,8 @@ pub(super) fn enter_simple(
 ) -> Result<(), TaskProblem> {
     for word in &rule.words {
         let known = vocabulary.word(&one_word(word)?);
-        known.words_of.push(place);
-        known.verbs_of.push(place);
+        note(&mut known.words_of, place);
+        note(&mut known.verbs_of, place);
     }
     for (list, opens) in [(&rule.openings, true), (&rule.phrases, false)] {
         for phrase in list {
@@ -259,6 +259,13 @@ pub(super) fn enter_simple(
 /// Whether there is more than can be told apart.
 pub(super) fn too_many(tasks: usize, vocabulary: &Vocabulary, phrases: u16) -> bool {
     tasks > MAX_TASKS || vocabulary.len() > MAX_WORDS || usize::from(phrases) > MAX_PHRASES
+}
+
+/// Notes a rule once, however often it names the word.
+fn note(rules: &mut Vec<u16>, place: u16) {
+    if rules.last() != Some(&place) {
+        rules.push(place);
+    }
 }
 
 fn one_word(word: &str) -> Result<String, TaskProblem> {

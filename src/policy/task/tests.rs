@@ -311,10 +311,20 @@ fn phrases_have_gaps_choices_and_beginnings() {
 
 #[test]
 fn of_equals_the_earlier_wins_and_a_word_counts_once() {
-    let detector =
-        only("[[task]]\nname = 'a'\nwords = ['x']\n[[task]]\nname = 'b'\nwords = ['Größe', 'y']\n");
+    let detector = only(
+        "[[task]]\nname = 'a'\nwords = ['x']\n[[task]]\nname = 'b'\nwords = ['Größe', 'y', 'Y', 'y']\n",
+    );
     assert_eq!(detector.detect("write x").name, Some("a"));
     assert_eq!(detector.detect("die GRÖẞE?").name, Some("b"));
+    assert_eq!(
+        detector.detect("now y").name,
+        Some("b"),
+        "the head of a bare object"
+    );
+    assert!(matches!(
+        detector.detect("write y").why,
+        TaskReason::Rule { points: 6, .. }
+    ));
     assert_eq!(
         detector
             .detect("b: x x x x x and y and the größe of it")

@@ -57,8 +57,8 @@ const INJECTED: [&str; 49] = [
 ];
 
 /// First letters of those tags.
-const INITIALS: [char; 17] = [
-    's', 'c', 'l', 'b', 'i', 'n', 't', 'u', 'p', 'e', 'I', 'h', 'f', 'a', 'r', 'w', 'o',
+const INITIALS: [char; 18] = [
+    's', 'c', 'l', 'b', 'i', 'n', 't', 'u', 'p', 'e', 'I', 'h', 'f', 'a', 'r', 'w', 'o', 'g',
 ];
 
 /// Tags in which agents put the user's own words beside material of theirs: where one is, only its inside counts.
