@@ -2,6 +2,7 @@
 //! provider takes for the asked model is either not given to another one, or taken for that one too, as adapted.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::print_stdout, reason = "run by hand, it tells its counts")]
 
 mod bytes;
 mod generate;
