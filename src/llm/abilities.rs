@@ -287,6 +287,66 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_does_not_exist_is_an_error() {
+        let entry = |line: &str| {
+            toml::from_str::<AbilityEntry>(&format!(
+                "providers = [\"p\"]\nmodels = [\"m\"]\n{line}\n"
+            ))
+        };
+        assert!(entry("tools = true").is_ok());
+        assert!(entry("tool = true").is_err());
+        assert!(entry("thinking = [\"hard\"]").is_err());
+    }
+
+    #[test]
+    fn every_rung_of_the_published_ladders_is_described() {
+        let (table, catalogue) = (AbilityTable::builtin(), Catalogue::builtin());
+        for (provider, models) in [
+            (
+                "anthropic",
+                "claude-fable-5-2 claude-opus-5-5 claude-sonnet-5-5 claude-haiku-5-5 claude-haiku-4-5",
+            ),
+            (
+                "openai",
+                "gpt-6-astra gpt-6.1-sol gpt-6.1-terra gpt-6-luna gpt-5 gpt-5-mini gpt-5-nano",
+            ),
+            (
+                "google",
+                "gemini-3.1-pro-preview gemini-4-argon gemini-3.8-flash gemini-3.5-flash-lite gemini-3.1-flash-lite gemini-2.5-pro gemini-2.5-flash gemini-2.5-flash-lite",
+            ),
+            (
+                "mistral",
+                "mistral-medium-3-5 mistral-large-4 mistral-small-latest ministral-8b-latest ministral-3b-latest",
+            ),
+            ("deepseek", "deepseek-v4-pro deepseek-flash"),
+            ("xai", "grok-4.7 grok-4.3 grok-build-0.1"),
+            (
+                "groq",
+                "llama-3.3-70b-versatile openai/gpt-oss-120b openai/gpt-oss-20b llama-3.1-8b-instant",
+            ),
+            ("cohere", "command-a-03-2025 command-r7b-12-2024"),
+            (
+                "bedrock",
+                "anthropic.claude-opus-5-5 anthropic.claude-sonnet-5-5 anthropic.claude-haiku-5-5 amazon.nova-micro-v1:0",
+            ),
+            (
+                "together",
+                "moonshotai/Kimi-K3.1-Pro deepseek-ai/DeepSeek-V4-Pro-0813 deepseek-ai/DeepSeek-V4.1-Flash",
+            ),
+            (
+                "openrouter",
+                "anthropic/claude-opus-5.5 openai/gpt-6.1-sol google/gemini-3.8-flash openai/gpt-6-luna",
+            ),
+        ] {
+            for model in models.split(' ') {
+                let known = table.of(&catalogue, provider, model);
+                assert!(known.tools.is_some(), "{provider} {model}");
+                assert!(known.context_window.is_some(), "{provider} {model}");
+            }
+        }
+    }
+
+    #[test]
     fn earlier_lines_go_before_later_ones_and_the_users_before_all() {
         let catalogue = Catalogue::builtin();
         let table = AbilityTable::builtin();

@@ -122,6 +122,16 @@ const MODEL_IN_PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHAN
     .remove(b'~')
     .remove(b'@');
 
+/// What is cut from one object inside the body.
+struct Cuts<'a, 's> {
+    object: Part<'a>,
+    /// Where it stands, for people.
+    place: String,
+    /// The names that go, and why.
+    members: Vec<(&'s Step, &'static [&'static str])>,
+}
+
+/// A body that is being changed.
 struct Work<'a> {
     /// Whether the server takes names in any case.
     folds: bool,
@@ -195,7 +205,7 @@ impl<'a> Work<'a> {
             }
         }
         // Inside one object, too, all that goes is cut at once.
-        let mut objects: Vec<(Part<'a>, String, Vec<(&Step, &[&str])>)> = Vec::new();
+        let mut objects: Vec<Cuts<'a, '_>> = Vec::new();
         for step in steps {
             let Act::Drop(at) = &step.act else { continue };
             let Some((last, outer)) = at.inside.split_last() else {
@@ -206,23 +216,28 @@ impl<'a> Work<'a> {
             };
             let known = objects
                 .iter_mut()
-                .find(|(known, ..)| known.value == object.value);
+                .find(|cuts| cuts.object.value == object.value);
             match known {
-                Some((.., drops)) => drops.push((step, last)),
+                Some(cuts) => cuts.members.push((step, last)),
                 None => {
                     let place = At {
                         inside: outer,
                         ..*at
                     };
-                    objects.push((object, place.label(), vec![(step, last)]));
+                    objects.push(Cuts {
+                        object,
+                        place: place.label(),
+                        members: vec![(step, last)],
+                    });
                 }
             }
         }
-        for (object, place, drops) in objects {
-            let members = parts(object.raw, object.value.start);
-            let goes = |part: &Part<'_>| drops.iter().any(|(_, names)| At::is(names, part, folds));
+        for cuts in objects {
+            let (place, going) = (&cuts.place, &cuts.members);
+            let members = parts(cuts.object.raw, cuts.object.value.start);
+            let goes = |part: &Part<'_>| going.iter().any(|(_, names)| At::is(names, part, folds));
             self.edits.cut(&members, goes);
-            for (step, names) in &drops {
+            for (step, names) in going {
                 for part in members.iter().filter(|part| At::is(names, part, folds)) {
                     self.note(step, format!("{place}.{}", part.name));
                 }
@@ -371,7 +386,117 @@ impl<'a> Work<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
+    use crate::llm::abilities::AbilityTable;
+    use crate::llm::catalogue::Catalogue;
+    use crate::llm::request::peek;
+
+    /// The body and the rules that changed it, from `anthropic/claude-opus-5-5` unless the path says Gemini.
+    fn given_to(
+        model: &str,
+        path: &str,
+        body: &str,
+        encoding: Option<&str>,
+    ) -> Result<(String, Option<String>, Vec<&'static str>), Reason> {
+        let (provider, asked, endpoint) = if path.contains("models/") {
+            ("google", "gemini-2.5-pro", Endpoint::GenerateContent)
+        } else if path.contains("chat") {
+            ("openai", "gpt-4.1", Endpoint::ChatCompletions)
+        } else {
+            ("anthropic", "claude-opus-5-5", Endpoint::Messages)
+        };
+        let (table, catalogue) = (AbilityTable::builtin(), Catalogue::builtin());
+        let (has, gets) = (
+            table.of(&catalogue, provider, asked),
+            table.of(&catalogue, provider, model),
+        );
+        let seen = peek(endpoint, body.as_bytes()).unwrap();
+        let demands = Demands {
+            endpoint,
+            peek: &seen,
+            betas: "",
+            prompt_tokens: 10,
+        };
+        let rung = |model, abilities| Rung {
+            provider,
+            model,
+            abilities,
+        };
+        let incoming = Incoming {
+            path,
+            body: body.as_bytes(),
+            content_encoding: encoding,
+        };
+        adapt(&incoming, &demands, &rung(asked, &has), &rung(model, &gets))
+            .map(|adapted| {
+                let rules = adapted.changes.iter().map(|change| change.rule).collect();
+                (
+                    String::from_utf8(adapted.body).unwrap(),
+                    adapted.path,
+                    rules,
+                )
+            })
+            .map_err(|unfit| unfit.reason)
+    }
+
+    #[test]
+    fn a_coding_agents_request_is_adapted_in_place() {
+        let body = r#"{"model": "claude-opus-5-5", "max_tokens":128000,
+ "thinking":{"type":"adaptive"}, "output_config" : {"effort":"high" },
+ "messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[ {"type":"thinking","thinking":"t","signature":"s"}, {"type":"text","text":"yo"} ]},{"role":"user","content":"\u0067o"}],"metadata":{"user_id":"u"}}"#;
+        // An effort above medium is a demand to think, which a model without effort levels might not meet.
+        assert_eq!(
+            given_to("claude-haiku-4-5", "/v1/messages", body, None),
+            Err(Reason::Thinking)
+        );
+        let body = &body.replace("high", "medium");
+        let (adapted, path, rules) =
+            given_to("claude-haiku-4-5", "/v1/messages", body, None).unwrap();
+        let expected = r#"{"model": "claude-haiku-4-5", "max_tokens":64000,
+ "messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[ {"type":"text","text":"yo"} ]},{"role":"user","content":"\u0067o"}],"metadata":{"user_id":"u"}}"#;
+        assert_eq!(adapted, expected);
+        assert_eq!(path, None);
+        assert_eq!(
+            rules,
+            [
+                "model",
+                "effort-dropped",
+                "thinking-dropped",
+                "cap-lowered",
+                "thoughts-dropped"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_changed_in_place_is_left_alone() {
+        let body = r#"{"model":"claude-opus-5-5","max_tokens":5000,"messages":[]}"#;
+        let given = |path, encoding| given_to("claude-haiku-5-5", path, body, encoding);
+        assert_eq!(given("/v1/messages", Some("gzip")), Err(Reason::Encoded));
+        assert!(given("/v1/messages", Some("identity")).is_ok());
+        let chat = r#"{"model":"gpt-4.1","messages":[]}"#;
+        let azure = "/openai/deployments/d/chat/completions";
+        assert_eq!(given_to("gpt-4o", azure, chat, None), Err(Reason::NoModel));
+        let strange = r#"{"model":"gpt-4.1","messages":[],"frobnicate":1}"#;
+        assert_eq!(
+            given_to("gpt-4o", "/v1/chat/completions", strange, None),
+            Err(Reason::Strange)
+        );
+    }
+
+    #[test]
+    fn gemini_changes_in_the_path_and_may_keep_its_body_to_the_byte() {
+        let path = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse";
+        let body = r#"{ "contents":[{"parts":[{"text":"hi"}]}] }"#;
+        let (adapted, path, rules) = given_to("gemini-2.5-flash", path, body, None).unwrap();
+        assert_eq!(adapted, body);
+        assert_eq!(
+            path.as_deref(),
+            Some("/v1beta/models/gemini-2.5-flash:streamGenerateContent?alt=sse")
+        );
+        assert_eq!(rules, ["model"]);
+    }
 
     #[test]
     fn a_path_gets_another_model_and_keeps_all_else() {

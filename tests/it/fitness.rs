@@ -2,6 +2,7 @@
 //! provider takes for the asked model is either not given to another one, or taken for that one too, as adapted.
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::print_stdout, reason = "run by hand, it tells its counts")]
 
 mod bytes;
 mod generate;
@@ -97,8 +98,31 @@ struct Counts {
 }
 
 #[test]
+fn a_prompt_is_not_given_to_a_model_whose_window_it_exceeds() {
+    let known = Known::all();
+    let (from, small, large) = (
+        known.rung(("openai", "gpt-5")),
+        known.rung(("openai", "gpt-4o-mini")),
+        known.rung(("openai", "gpt-4.1")),
+    );
+    let given = |bytes, to| {
+        let case = generate::of_length(bytes);
+        let written = case.written(from.model);
+        moved(&case, written.as_bytes(), from, to).map_err(|unfit| unfit.reason)
+    };
+    // A third of the bytes and a quarter more, 1,024 and 4,096 tokens for the answer, in 128,000.
+    assert!(given(290_000, small).is_ok());
+    assert_eq!(given(300_000, small), Err(Reason::Window));
+    assert!(given(300_000, large).is_ok());
+    let case = generate::of_length(520_000);
+    let body: Value = serde_json::from_str(&case.written("gpt-4o-mini")).unwrap();
+    let refused = taken(&case, "openai", "/v1/chat/completions", &body).unwrap_err();
+    assert_eq!(refused.code, Some("context_length_exceeded"));
+}
+
+#[test]
 fn no_other_model_makes_an_error_of_a_request_that_the_asked_one_takes() {
-    let cases = std::env::var("TOLLGATE_FITNESS_CASES").map_or(3_000, |n| n.parse().unwrap());
+    let cases = std::env::var("TOLLGATE_FITNESS_CASES").map_or(2_000, |n| n.parse().unwrap());
     let config = Config {
         cases,
         failure_persistence: None,

@@ -156,6 +156,23 @@ impl Case {
     }
 }
 
+/// A chat request with so much text for `gpt-5`, and who may serve it.
+pub(super) fn of_length(bytes: usize) -> Case {
+    Case {
+        endpoint: Endpoint::ChatCompletions,
+        asked: ("openai", "gpt-5"),
+        models: GPT,
+        members: vec![
+            (
+                "messages",
+                json!([{ "role": "user", "content": "word ".repeat(bytes / 5) }]),
+            ),
+            ("model", Value::Null),
+        ],
+        pretty: false,
+    }
+}
+
 /// The model that a path names.
 pub(super) fn model_in(path: &str) -> Option<&str> {
     let (_, last) = path.split_once("/models/")?;
@@ -203,7 +220,7 @@ fn image() -> Value {
 fn text(long: bool) -> Value {
     let words = "SECRET { \\ \" é ✓ }, ";
     if long {
-        words.repeat(12_000).into()
+        words.repeat(6_000).into()
     } else {
         words.into()
     }
