@@ -178,7 +178,8 @@ async fn serve_connection(
             }
         }
         (Some(_), _) if !peer.to_canonical().is_loopback() => {
-            return opening::refuse_plain(io).await;
+            // Boxed, because its buffer would be part of every connection for as long as that lives.
+            return Box::pin(opening::refuse_plain(io)).await;
         }
         (_, opening) => {
             let http2 = opening == Opening::Http2;
