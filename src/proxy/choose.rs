@@ -388,7 +388,7 @@ impl<'a> Table<'a> {
         }
         if gate
             .known
-            .was_refused(&settings.name, choice.model, gate.lanes.now_ms())
+            .was_refused(&settings.name, choice.model, key, gate.lanes.now_ms())
         {
             return Some(Unsuited::Refused);
         }
@@ -398,6 +398,7 @@ impl<'a> Table<'a> {
                 model.status,
                 Some(Status::Retired | Status::PastDeprecationDate)
             )
+        let key = case.key_shown_to(place);
         }) {
             return Some(Unsuited::Retired);
         }
