@@ -104,6 +104,7 @@ reasons! {
     NoModel = "the request names no model that could be replaced",
     Strange = "the request has a part of which it is not known what other models make of it",
     Held = "the provider keeps a part of the request for this model",
+    Kept = "the answer is kept by the provider that is asked (store is not false), and the next request may refer to it there",
     Files = "the request refers to files that only its provider can read",
     OtherModels = "the request names further models itself",
     Background = "the work is to go on in the background",
@@ -205,6 +206,7 @@ fn movable(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), 
     if let Some(held) = asks.held {
         return Err(named(Reason::Held, held));
     }
+    refuse(moved && asks.kept, Reason::Kept)?;
     refuse(moved && asks.files_by_reference, Reason::Files)?;
     refuse(!peek.other_models.is_empty(), Reason::OtherModels)?;
     refuse(peek.background, Reason::Background)?;

@@ -337,8 +337,10 @@ impl Account {
             if !record.flags.route_shadow {
                 // It went another way after all.
                 (record.routed_by, record.routed_to) = (None, None);
-                self.routing = None;
             }
+        }
+        if let Some(routing) = &mut self.routing {
+            routing.goes_elsewhere(&self.gate, choice.provider);
         }
     }
 

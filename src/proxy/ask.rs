@@ -165,6 +165,8 @@ pub(super) fn ask(
     let expected = book::cost_at(gate, &terms, &estimate.expected);
     let most = most(case, choice, estimate, at_unix_ms)
         .or_else(|| book::at_ceiling(gate, &estimate.worst));
+    // Who was asked before may have had none.
+    account.record_mut().flags.price_unknown = false;
     if expected.is_none() || most.is_none() {
         unknown_price(gate, choice, scopes, expected, account)?;
     }

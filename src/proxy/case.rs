@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::authenticate::Credential;
 use super::classify::Class;
 use super::gate::Gate;
 use super::identify::Caller;
@@ -27,6 +28,17 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// The fingerprint of the client's own key, where that is what a provider is shown; empty where tollgate's own is, whoever
+    /// asks.
+    pub(super) fn key_shown_to(&self, provider: usize) -> &str {
+        match &self.call.credential {
+            Credential::Providers(fingerprint) if provider == self.call.provider => {
+                fingerprint.as_deref().unwrap_or_default()
+            }
+            Credential::Providers(_) | Credential::Tollgate(_) => "",
+        }
+    }
+
     /// Whether the client has asked for server-sent events.
     pub(super) fn reads_events(&self) -> bool {
         self.asked.stream

@@ -4,6 +4,7 @@
 //! The order is `policy::routing`'s; what a model can do is `llm::fitness`'s. Here both meet the request: who else speaks
 //! its format, whom its caller may use, what each would cost, and what served the conversation last.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::llm::estimate;
 use crate::llm::fitness::{self, Demands, Rung, Unfit};
 use crate::llm::request::{Peek, Seen};
 use crate::llm::usage::Usage;
+use crate::llm::wire::Endpoint;
 use crate::policy::explicit;
 use crate::policy::routing::conversation::{Change, Conversation, Sense, sense};
 use crate::policy::routing::{self, Mode, Plan, To, Wanted};
@@ -149,7 +151,7 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
         body,
         content_encoding: None,
     };
-    let adapted = adapt::adapt(&incoming, &table.demands, &table.from(), &to).ok()?;
+    let adapted = adapt::adapt(&incoming, &table.demands(), &table.from(), &to).ok()?;
     Some(Choice {
         changed: Some(Changed {
             rest: adapted.path,
@@ -284,7 +286,9 @@ fn can_be_changed(case: &Case<'_>) -> bool {
         .parts
         .headers
         .contains_key(header::CONTENT_ENCODING);
-    matches!(case.call.body, CallBody::Kept(_)) && !encoded
+    // Azure: the deployment in the path is the model, and what others are called there nobody knows.
+    let deployed = case.call.rest.contains("/deployments/");
+    matches!(case.call.body, CallBody::Kept(_)) && !encoded && !deployed
 }
 
 /// The level of the request's budgets, if there are budgets and a rule that asks for it.
@@ -306,7 +310,9 @@ async fn level(case: &Case<'_>, asked: &Choice, account: &mut Account) -> Result
 
 /// What is needed to look at candidates.
 struct Table<'a> {
-    demands: Demands<'a>,
+    endpoint: Endpoint,
+    peek: &'a Peek<'a>,
+    betas: Cow<'a, str>,
     dialect: Option<crate::llm::wire::Dialect>,
     from_provider: &'a str,
     from_model: &'a str,
@@ -332,12 +338,9 @@ impl<'a> Table<'a> {
         };
         let at_unix_ms = account.record().id.unix_ms();
         Self {
-            demands: Demands {
-                endpoint: case.call.endpoint,
-                peek,
-                betas: betas(&case.call.parts.headers),
-                prompt_tokens: estimate::input_tokens(&peek.prompt),
-            },
+            endpoint: case.call.endpoint,
+            peek,
+            betas: betas(&case.call.parts.headers),
             dialect: case.call.endpoint.dialect(),
             from_provider: &provider.name,
             from_model: model,
@@ -348,6 +351,15 @@ impl<'a> Table<'a> {
             expected,
             at_unix_ms,
             depth: account.record().depth,
+        }
+    }
+
+    fn demands(&self) -> Demands<'_> {
+        Demands {
+            endpoint: self.endpoint,
+            peek: self.peek,
+            betas: &self.betas,
+            prompt_tokens: estimate::input_tokens(&self.peek.prompt),
         }
     }
 
@@ -386,9 +398,10 @@ impl<'a> Table<'a> {
         if !police::allows(case, place, choice.model, self.depth) {
             return Some(Unsuited::Forbidden);
         }
+        let key = case.key_shown_to(place);
         if gate
             .known
-            .was_refused(&settings.name, choice.model, gate.lanes.now_ms())
+            .was_refused(&settings.name, choice.model, key, gate.lanes.now_ms())
         {
             return Some(Unsuited::Refused);
         }
@@ -409,7 +422,7 @@ impl<'a> Table<'a> {
             model: choice.model,
             abilities: &abilities,
         };
-        if let Err(unfit) = fitness::fits(&self.demands, &self.from(), &to) {
+        if let Err(unfit) = fitness::fits(&self.demands(), &self.from(), &to) {
             return Some(Unsuited::Unfit(unfit));
         }
         let cost = cost(gate, place, choice.model, self.at_unix_ms, &self.expected);
@@ -440,11 +453,12 @@ fn place_of(gate: &Gate, name: &str) -> Option<usize> {
     providers.position(|provider| provider.settings.name == name)
 }
 
-fn betas(headers: &HeaderMap) -> &str {
-    let value = headers.get("anthropic-beta");
-    value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
+/// The beta features that a request asks for, in however many lines.
+fn betas(headers: &HeaderMap) -> Cow<'_, str> {
+    let lines = headers.get_all("anthropic-beta").iter();
+    let mut lines = lines.filter_map(|line| line.to_str().ok());
+    let first = Cow::Borrowed(lines.next().unwrap_or_default());
+    lines.fold(first, |all, line| Cow::Owned(format!("{all},{line}")))
 }
 
 /// What so much usage costs with a model.
@@ -498,7 +512,7 @@ fn conversation_sense<'a>(
         let place = place_of(gate, provider)?;
         cost(gate, place, model, table.at_unix_ms, usage)
     };
-    let history = &table.demands.peek.asks.history;
+    let history = &table.peek.asks.history;
     let change = Change {
         now_ms,
         at_user_turn: !history.turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL)),

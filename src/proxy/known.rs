@@ -21,8 +21,9 @@ type Name = (Box<str>, Box<str>);
 pub(super) struct KnownModels {
     table: AbilityTable,
     abilities: Mutex<HashMap<Name, Arc<Abilities>>>,
-    /// Until when they are left alone, in Unix milliseconds.
-    refused: Mutex<HashMap<Name, u64>>,
+    /// Until when they are left alone, in Unix milliseconds, for each key that providers were shown: what one client's key
+    /// may not use, or a bad key, says nothing about others.
+    refused: Mutex<HashMap<(Name, Box<str>), u64>>,
 }
 
 impl KnownModels {
@@ -58,24 +59,25 @@ impl KnownModels {
     }
 
     /// A provider does not serve a model, or not to us: nothing is routed there for a while.
-    pub(super) fn is_refused(&self, provider: &str, model: &str, now_ms: u64) {
+    /// `key` is the fingerprint of the client's, or empty for tollgate's own.
+    pub(super) fn is_refused(&self, provider: &str, model: &str, key: &str, now_ms: u64) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.retain(|_, until| *until > now_ms);
         if refused.len() < MOST_MODELS {
             refused.insert(
-                (provider.into(), model.into()),
+                ((provider.into(), model.into()), key.into()),
                 now_ms.saturating_add(LEFT_ALONE_MS),
             );
         }
     }
 
     /// Whether a model is left alone. `provider` is the name in the config.
-    pub(super) fn was_refused(&self, provider: &str, model: &str, now_ms: u64) -> bool {
+    pub(super) fn was_refused(&self, provider: &str, model: &str, key: &str, now_ms: u64) -> bool {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // As a rule there is none.
         !refused.is_empty()
             && refused
-                .get(&(Box::from(provider), Box::from(model)))
+                .get(&((provider.into(), model.into()), key.into()))
                 .is_some_and(|until| *until > now_ms)
     }
 }
@@ -87,10 +89,13 @@ mod tests {
     #[test]
     fn a_model_that_was_refused_is_left_alone_for_ten_minutes() {
         let known = KnownModels::new(AbilityTable::builtin());
-        known.is_refused("openai", "gpt-6-luna", 1_000);
-        assert!(known.was_refused("openai", "gpt-6-luna", 600_999));
-        assert!(!known.was_refused("openai", "gpt-6-luna", 601_000));
-        assert!(!known.was_refused("together", "gpt-6-luna", 1_000));
+        known.is_refused("openai", "gpt-6-luna", "k", 1_000);
+        let was_refused =
+            |provider, key, at_ms| known.was_refused(provider, "gpt-6-luna", key, at_ms);
+        assert!(was_refused("openai", "k", 600_999));
+        assert!(!was_refused("openai", "k", 601_000));
+        assert!(!was_refused("openai", "", 1_000));
+        assert!(!was_refused("together", "k", 1_000));
     }
 
     #[test]

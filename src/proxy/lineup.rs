@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderName};
 
 use super::account::Account;
 use super::ask::Estimate;
-use super::authenticate::Credential;
 use super::case::{Case, Choice};
 use super::lanes::{LaneCell, LaneKey};
 use crate::llm::wire::{Billing, Dialect};
@@ -84,16 +83,9 @@ pub(super) fn line_up(case: &Case<'_>, choice: &Choice, account: &Account) -> Li
             dialect: provider.dialect,
             is_local: provider.is_local(),
         };
-        let credential = match &call.credential {
-            Credential::Providers(fingerprint) if choice.provider == call.provider => {
-                fingerprint.as_deref()
-            }
-            // tollgate's own key is one, whoever asks.
-            Credential::Providers(_) | Credential::Tollgate(_) => None,
-        };
         let key = LaneKey {
             provider: provider.name.clone(),
-            credential: credential.unwrap_or_default().to_owned(),
+            credential: case.key_shown_to(choice.provider).to_owned(),
             class: limits::class_of(rules, &facts, model),
         };
         let rules = || limits::lane_rules(rules, &facts, model, send.learn, send.max_waiting);

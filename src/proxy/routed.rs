@@ -71,6 +71,16 @@ impl Routing {
         })
     }
 
+    /// What was asked for serves after all, here or at a fallback: the conversation goes on with that, and nothing is saved.
+    /// In shadow mode it goes on with what would have served.
+    pub(super) fn goes_elsewhere(&mut self, gate: &Gate, provider: usize) {
+        if self.other.as_ref().is_none_or(|other| !other.shadow) {
+            let name = &gate.providers[provider].settings.name;
+            self.served_by = (name.clone(), self.talk.talker.model.clone());
+            self.other = None;
+        }
+    }
+
     /// The request has ended, and its record is complete but for this.
     pub(super) fn ended(self, gate: &Gate, record: &mut Record) {
         if let Some(other) = &self.other {

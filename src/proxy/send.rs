@@ -126,9 +126,11 @@ fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Reply, Refusal>)
             "a model that requests are routed to is refused"
         );
         let now_ms = gate.lanes.now_ms();
-        gate.known.is_refused(provider, model, now_ms);
+        let key = case.key_shown_to(choice.provider);
+        gate.known.is_refused(provider, model, key, now_ms);
     }
-    let refused = matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422);
+    // Whatever it says: nothing of it has gone to the client, and an error before the first word is not billed.
+    let refused = status >= 400 || matches!(reply.opening.seen, Seen::Error(_));
     if refused {
         gate.metrics.route_refused();
     }

@@ -188,6 +188,31 @@ async fn a_budget_that_has_no_room_at_the_fallback_leaves_the_providers_own_answ
 }
 
 #[tokio::test]
+async fn a_price_that_is_known_at_the_fallback_is_not_told_to_be_unknown() {
+    let unheard_of = "POST /groq/openai/v1/chat/completions";
+    let first = always(refusing("503 Service Unavailable", "overloaded")).await;
+    let second = always(json_answer(GOOD)).await;
+    let address = second.address;
+    let tollgate = Tollgate::changed(first.address, &[], move |settings| {
+        for provider in &mut settings.providers {
+            match &*provider.name {
+                "groq" => provider.fallbacks = vec!["openai".to_owned()],
+                "openai" => {
+                    provider.base_url = format!("http://{address}").parse().expect("an address");
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let (head, _) = tollgate.ask(request(unheard_of, &[], BODY)).await;
+    let record = tollgate.record(&head).await;
+    assert_eq!((head.status(), &*record.provider), (200, "openai"));
+    assert!(record.cost.is_some() && record.reserved_cost.is_some());
+    assert!(!record.flags.price_unknown, "{record:?}");
+}
+
+#[tokio::test]
 async fn what_its_provider_holds_a_part_of_stays_with_it() {
     let first = always(refusing("503 Service Unavailable", "overloaded")).await;
     let second = always(json_answer(GOOD)).await;

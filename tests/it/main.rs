@@ -34,6 +34,8 @@ mod request;
 mod request_declared;
 mod request_properties;
 mod rig;
+mod routing_edges;
+mod routing_path;
 mod savings;
 mod simulate;
 mod streaming;

@@ -45,6 +45,8 @@ pub struct Asks<'a> {
     pub context_management: bool,
     /// The answer is to carry its reasoning in encrypted form (OpenAI Responses).
     pub encrypted_reasoning: bool,
+    /// The provider keeps the answer, so that the next request may refer to it there (OpenAI Responses, unless told not to).
+    pub kept: bool,
     /// The output cap stands under OpenAI's old name, `max_tokens`.
     pub old_cap: bool,
     /// What the conversation so far holds.
@@ -109,6 +111,7 @@ impl<'a> Asks<'a> {
             provider_tools: declared.defined_kinds.clone(),
             verbosity: fields.noted(Setting::Verbosity).is_some(),
             context_management: fields.noted(Setting::ContextManagement).is_some(),
+            kept: endpoint == Endpoint::Responses && fields.noted(Setting::Store) != Some("false"),
             old_cap: endpoint == Endpoint::ChatCompletions
                 && fields.get(Field::MaxTokens).is_some(),
             history,

@@ -16,10 +16,11 @@ pub(super) enum Setting {
     Verbosity,
     ContextManagement,
     Include,
+    Store,
 }
 
 impl Setting {
-    pub(super) const COUNT: usize = Setting::Include as usize + 1;
+    pub(super) const COUNT: usize = Setting::Store as usize + 1;
 }
 
 /// What a member is that no [`super::fields::Field`] stands for.
@@ -64,6 +65,7 @@ pub(super) fn other(endpoint: Endpoint, key: &[u8]) -> Other {
         (E::Responses, b"include") => Asks(Setting::Include),
         (_, b"cache_control") if anthropic => Neutral,
         (_, b"seed" | b"usage") if chat => Neutral,
+        (E::Responses, b"store") => Asks(Setting::Store),
         (_, b"parallel_tool_calls" | b"store") if openai => Neutral,
         (E::Responses, b"truncation" | b"max_tool_calls") => Neutral,
         _ => Strange,
