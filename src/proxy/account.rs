@@ -58,14 +58,14 @@ pub(super) struct Account {
     client: Client,
     /// What names the fetched work, where the path does (a batch's results).
     fetched: Option<String>,
-    /// What it was taken to use before it was sent.
-    estimate: Estimate,
+    /// What it is taken to use, as learned.
+    expected: Usage,
+    /// Its input tokens as the prompt's size alone says.
+    input_by_size: u64,
     /// What it holds of its budgets.
     reservation: Option<Reservation>,
     /// Its turn at the provider.
-    turn: Option<Turn>,
-    /// What it has reserved.
-    reserved: Ask,
+    turn: Option<Box<Turn>>,
     /// When so many bytes of output have been seen, the reservation is looked at again.
     look_again_at_bytes: u64,
     /// Whether the provider's own figure for the input has been held against the reservation.
@@ -106,10 +106,10 @@ impl Account {
             endpoint: Endpoint::Other,
             client: Client::default(),
             fetched: None,
-            estimate: Estimate::default(),
+            expected: Usage::default(),
+            input_by_size: 0,
             reservation: None,
             turn: None,
-            reserved: Ask::default(),
             look_again_at_bytes: 0,
             input_seen: false,
             waited_for: None,
@@ -212,7 +212,7 @@ impl Account {
 
     /// Notes what the request is taken to use: booked if nobody sees its answer.
     pub(super) fn expects(&mut self, estimate: &Estimate) {
-        self.estimate = *estimate;
+        (self.expected, self.input_by_size) = (estimate.expected, estimate.input_by_size);
         let gate = Arc::clone(&self.gate);
         if let Some(place) = self.provider
             && self.endpoint.billing() == Billing::ByTokens
@@ -242,8 +242,7 @@ impl Account {
                 .decided_by
                 .get_or_insert_with(|| denied.budget.name.clone());
         }
-        self.reserved = ask;
-        self.look_again_at_bytes = estimate::bytes_of_output(self.estimate.expected.output);
+        self.look_again_at_bytes = estimate::bytes_of_output(self.expected.output);
         self.reservation = Some(reservation);
     }
 
@@ -288,8 +287,8 @@ impl Account {
     }
 
     /// What the request is taken to use.
-    pub(super) fn estimate(&self) -> &Estimate {
-        &self.estimate
+    pub(super) fn expected(&self) -> &Usage {
+        &self.expected
     }
 
     /// Gives back what the request holds of its budgets and of its provider.
@@ -373,7 +372,7 @@ impl Account {
     }
 
     /// Takes over the request's turn at the provider, which goes back when the answer has ended.
-    pub(super) fn has_turn(&mut self, turn: Option<Turn>) {
+    pub(super) fn has_turn(&mut self, turn: Option<Box<Turn>>) {
         self.turn = turn;
     }
 
@@ -400,35 +399,35 @@ impl Account {
     /// A hard budget has no room for more: the answer must end here.
     pub(super) fn follow(&mut self, reading: &Reading) -> Result<(), Outgrown> {
         let input_news = !self.input_seen && reading.usage.is_some();
-        if self.reservation.is_none()
-            || (reading.output_bytes < self.look_again_at_bytes && !input_news)
-        {
+        if reading.output_bytes < self.look_again_at_bytes && !input_news {
             return Ok(());
         }
+        let Some(reserved) = self.reservation.as_ref().map(Reservation::reserved) else {
+            return Ok(());
+        };
         self.input_seen |= input_news;
-        let seen = booking::so_far(&self.estimate.expected, reading);
+        let seen = booking::so_far(&self.expected, reading);
         let gate = Arc::clone(&self.gate);
         let Some(provider) = self.provider.map(|place| &gate.providers[place]) else {
             return Ok(());
         };
         let ahead = Usage {
-            output: booking::room_ahead(seen.output).max(self.estimate.expected.output),
+            output: booking::room_ahead(seen.output).max(self.expected.output),
             ..seen
         };
-        let outgrown = seen.output > self.estimate.expected.output
-            || seen.fresh() > self.reserved.expected.fresh_tokens;
+        let outgrown =
+            seen.output > self.expected.output || seen.fresh() > reserved.expected.fresh_tokens;
         if outgrown {
             let cost = book::cost_of(&gate, provider, self.record(), &ahead).unwrap_or_default();
-            let more = Amounts::of_request(&ahead, cost).max(&self.reserved.expected);
+            let more = Amounts::of_request(&ahead, cost).max(&reserved.expected);
             let ask = Ask {
                 expected: more,
-                worst: more.max(&self.reserved.worst),
+                worst: more.max(&reserved.worst),
             };
             if let Some(reservation) = &mut self.reservation {
                 reservation.grow(&ask)?;
             }
-            self.reserved = ask;
-            self.estimate.expected.output = ahead.output;
+            self.expected.output = ahead.output;
         }
         self.look_again_at_bytes = estimate::bytes_of_output(ahead.output);
         Ok(())
@@ -600,8 +599,9 @@ impl Account {
         events.extend(event);
         self.write(&gate, &events);
         if let Some(reservation) = reservation {
+            let reserved = reservation.reserved();
             gate.metrics
-                .settled(self.reserved.expected.fresh_tokens, used.fresh_tokens);
+                .settled(reserved.expected.fresh_tokens, used.fresh_tokens);
             reservation.settle(&used, at_ms);
         }
     }
@@ -627,7 +627,7 @@ impl Account {
         }
         let caller = record.key.as_deref().unwrap_or_default();
         gate.throttle
-            .learn(model, caller, self.estimate.input_by_size, &record.usage);
+            .learn(model, caller, self.input_by_size, &record.usage);
     }
 
     fn book<'g>(
@@ -636,7 +636,7 @@ impl Account {
         provider: &Provider,
         reading: &Reading,
     ) -> Option<&'g str> {
-        let (expected, fetched) = (self.estimate.expected, self.fetched.take());
+        let (expected, fetched) = (self.expected, self.fetched.take());
         let about = About {
             endpoint: self.endpoint,
             reached: self.reached(),

@@ -167,14 +167,18 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
 /// # Errors
 /// The header that pins a model says something else, or the ledger does not give back a budget that was put away.
 pub(super) async fn menu(case: &Case<'_>, account: &mut Account) -> Result<Menu, Refusal> {
-    Ok(weigh(case, account).await?.menu)
+    Ok(weigh(case, account, false).await?.menu)
 }
 
-/// The same, with everything that was weighed.
+/// The same, with everything that was weighed if `telling`; else `looked` and `ladder` stay empty.
 ///
 /// # Errors
 /// As [`menu`].
-pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weighed, Refusal> {
+pub(super) async fn weigh(
+    case: &Case<'_>,
+    account: &mut Account,
+    telling: bool,
+) -> Result<Weighed, Refusal> {
     let asked = Choice::asked(case.call, case.asked);
     let pinned = is_pinned(case)?;
     let settings = &case.gate.settings;
@@ -203,7 +207,10 @@ pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weig
     };
     let same = |rung: &str, asked: &str| catalogue.one_name(&provider.catalogue, rung) == asked;
     let plan = routing::plan(&settings.routing, &wanted, same);
-    let ladder = settings.routing.ladder(&wanted, same);
+    let ladder = match telling {
+        true => settings.routing.ladder(&wanted, same),
+        false => None,
+    };
     let ladder = ladder.map(|(ladder, _)| ladder.name.clone());
     if plan.first.asked && plan.cheaper.is_empty() {
         return Ok(Weighed {
@@ -235,14 +242,20 @@ pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weig
     let stays = talk.last.as_ref().filter(|_| sense.stays());
     let order = plan.order(fits, stays.map(Conversation::target));
     let own = |choice: &routing::Choice<'_>| table.own(case, choice, &asked);
+    let shadow = settings.routing.mode == Mode::Shadow;
+    // In shadow mode nothing but the first is of interest besides what was asked for.
+    let of_interest = |(place, choice): &(usize, &routing::Choice<'_>)| {
+        !shadow || telling || *place == 0 || choice.asked
+    };
+    let order = order.iter().enumerate().filter(of_interest);
+    let told = looked.iter().filter(|_| telling);
     Ok(Weighed {
         menu: Menu {
-            choices: order.iter().map(own).collect(),
-            shadow: settings.routing.mode == Mode::Shadow,
-            talk: Some(talk.clone()),
+            choices: order.map(|(_, choice)| own(choice)).collect(),
+            shadow,
+            talk: Some(talk),
         },
-        looked: looked
-            .iter()
+        looked: told
             .map(|(choice, why)| (own(choice), why.clone()))
             .collect(),
         sense,

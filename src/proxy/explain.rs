@@ -165,7 +165,7 @@ async fn explain(
         caller: &caller,
         class: &class,
     };
-    let weighed = choose::weigh(&case, account).await?;
+    let weighed = choose::weigh(&case, account, true).await?;
     let mut candidates = Vec::new();
     for (choice, unsuited) in &weighed.looked {
         let unsuited = unsuited.as_ref().map(ToString::to_string);

@@ -35,7 +35,8 @@ const LONGEST_ERROR_BYTES: usize = 64 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type Path = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
+/// The path that a request goes.
+pub(super) type Path = Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>;
 
 /// Between the path and whoever holds its client's connection: says that the request waits.
 #[derive(Debug, Default)]
@@ -104,9 +105,8 @@ impl Hold {
 pub(super) async fn company(
     hold: Arc<Hold>,
     every: Duration,
-    path: impl Future<Output = Response<AnswerBody>> + Send + 'static,
+    mut path: Path,
 ) -> Response<AnswerBody> {
-    let mut path: Path = Box::pin(path);
     tokio::select! {
         answer = &mut path => return answer,
         () = hold.waits.notified() => {}

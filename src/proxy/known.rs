@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::llm::abilities::{Abilities, AbilityTable};
 use crate::llm::catalogue::Catalogue;
 
-/// Models whose abilities are kept. Clients can ask for any name, so it is bounded; what is lost is looked up again.
+/// Models of a provider whose abilities are kept. Clients can ask for any name, so it is bounded; what is lost is looked up again.
 const MOST_MODELS: usize = 1_024;
 
 /// How long a model is left alone that a provider does not serve, in milliseconds.
@@ -20,7 +20,8 @@ type Name = (Box<str>, Box<str>);
 #[derive(Debug)]
 pub(super) struct KnownModels {
     table: AbilityTable,
-    abilities: Mutex<HashMap<Name, Arc<Abilities>>>,
+    /// By provider, then by model.
+    abilities: Mutex<HashMap<Box<str>, HashMap<Box<str>, Arc<Abilities>>>>,
     /// Until when they are left alone, in Unix milliseconds, for each key that providers were shown: what one client's key
     /// may not use, or a bad key, says nothing about others.
     refused: Mutex<HashMap<(Name, Box<str>), u64>>,
@@ -42,19 +43,20 @@ impl KnownModels {
         provider: &str,
         model: &str,
     ) -> Arc<Abilities> {
-        let name: Name = (provider.into(), model.into());
         let mut known = self
             .abilities
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(abilities) = known.get(&name) {
+        let found = known.get(provider).and_then(|models| models.get(model));
+        if let Some(abilities) = found {
             return Arc::clone(abilities);
         }
-        if known.len() >= MOST_MODELS {
-            known.clear();
-        }
         let abilities = Arc::new(self.table.of(catalogue, provider, model));
-        known.insert(name, Arc::clone(&abilities));
+        let models = known.entry(provider.into()).or_default();
+        if models.len() >= MOST_MODELS {
+            models.clear();
+        }
+        models.insert(model.into(), Arc::clone(&abilities));
         abilities
     }
 
@@ -108,6 +110,7 @@ mod tests {
         for number in 0..2 * MOST_MODELS {
             known.abilities(&catalogue, "anthropic", &number.to_string());
         }
-        assert!(known.abilities.lock().expect("no panic").len() <= MOST_MODELS);
+        let known = known.abilities.lock().expect("no panic");
+        assert!(known["anthropic"].len() <= MOST_MODELS);
     }
 }

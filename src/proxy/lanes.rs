@@ -73,7 +73,7 @@ pub(super) struct LaneCell {
 
 #[derive(Debug)]
 struct State {
-    lane: Lane<oneshot::Sender<Turn>>,
+    lane: Lane<oneshot::Sender<Box<Turn>>>,
     breaker: Breaker,
     /// Rounds of refusals for the limits in a row: those of requests that were in flight together are one.
     refusals: u32,
@@ -209,7 +209,7 @@ impl LaneCell {
         who: Who<'_>,
         need: Need,
         deadline_ms: u64,
-    ) -> Result<Turn, NoTurn> {
+    ) -> Result<Box<Turn>, NoTurn> {
         let (give, given) = oneshot::channel();
         let now_ms = self.clock.unix_ms();
         let joined = self.lock().lane.join(who, need, deadline_ms, give, now_ms);
@@ -277,8 +277,8 @@ impl LaneCell {
         state: &mut State,
     ) -> (
         (
-            Vec<(oneshot::Sender<Turn>, Turn)>,
-            Vec<oneshot::Sender<Turn>>,
+            Vec<(oneshot::Sender<Box<Turn>>, Box<Turn>)>,
+            Vec<oneshot::Sender<Box<Turn>>>,
         ),
         Option<u64>,
     ) {
@@ -324,13 +324,14 @@ impl LaneCell {
         ((turns, released.expired), next_ms)
     }
 
-    fn turn_of(self: &Arc<Self>, slot: Slot, pass: Option<Pass>) -> Turn {
-        Turn {
+    /// Boxed, so that those who wait need not have room for it.
+    fn turn_of(self: &Arc<Self>, slot: Slot, pass: Option<Pass>) -> Box<Turn> {
+        Box::new(Turn {
             cell: Arc::clone(self),
             slot: Some(slot),
             pass,
             taken: false,
-        }
+        })
     }
 
     fn standing(&self) -> LaneNow {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 
 use super::account::Account;
-use super::ask::Estimate;
 use super::case::{Case, Choice};
 use super::lanes::{LaneCell, LaneKey};
 use crate::llm::wire::{Billing, Dialect};
@@ -91,7 +90,7 @@ pub(super) fn line_up(case: &Case<'_>, choice: &Choice, account: &Account) -> Li
         let rules = || limits::lane_rules(rules, &facts, model, send.learn, send.max_waiting);
         gate.lanes.of(key, rules)
     });
-    let Estimate { expected, .. } = *account.estimate();
+    let expected = *account.expected();
     let counted = match provider.dialect {
         // Cache reads do not count towards its limits.
         Dialect::Anthropic => expected.input.saturating_sub(expected.cached_read),

@@ -47,6 +47,7 @@ mod throttle;
 mod unknown_models;
 mod upgrade;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,20 +66,30 @@ pub use self::tasks::Tasks;
 use crate::refusal::Refusal;
 
 /// Answers one request: the provider's answer, or a refusal in the client's wire format.
-pub async fn handle(gate: Arc<Gate>, request: Request<Incoming>) -> Response<AnswerBody> {
-    // Boxed, because it lives across every await of the path and would be moved at each.
+///
+/// Boxed, as is the account, because they live across every await of the path and would be kept at each of its steps: ten
+/// thousand requests may wait.
+///
+/// # Errors
+/// Never; it is what hyper wants to hear.
+pub async fn handle(
+    gate: Arc<Gate>,
+    request: Box<Request<Incoming>>,
+) -> Result<Response<AnswerBody>, Infallible> {
     let mut account = Box::new(Account::open(&gate));
-    let Some(every) = gate.settings.throttle.queue.keep_alive else {
-        return path(gate, request, account).await;
-    };
-    let hold = Arc::default();
-    account.hold_with(&hold);
-    hold::company(hold, every, path(gate, request, account)).await
+    Ok(match gate.settings.throttle.queue.keep_alive {
+        None => path(gate, request, account).await,
+        Some(every) => {
+            let hold = Arc::default();
+            account.hold_with(&hold);
+            hold::company(hold, every, Box::pin(path(gate, request, account))).await
+        }
+    })
 }
 
 async fn path(
     gate: Arc<Gate>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     mut account: Box<Account>,
 ) -> Response<AnswerBody> {
     match serve(&gate, request, &mut account).await {
@@ -95,10 +106,11 @@ pub fn refuse_unread(gate: &Arc<Gate>, refusal: &Refusal) -> Response<AnswerBody
 /// The steps up to the head of the provider's answer.
 async fn serve(
     gate: &Arc<Gate>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     account: &mut Account,
 ) -> Result<Served, Refusal> {
-    let (call, once) = parse::parse(gate, request, account).await?;
+    // What takes memory and does not wait for its turn has it for itself, and gives it back.
+    let (call, once) = Box::pin(parse::parse(gate, request, account)).await?;
     let started = Instant::now();
     let peek = call.read(gate)?;
     let asked = parse::understand(&call, peek.as_ref(), account);
@@ -113,7 +125,10 @@ async fn serve(
         caller: &caller,
         class: &class,
     };
-    let menu = choose::menu(&case, account).await?;
-    let choice = admit::admit(&case, menu, account).await?;
+    let choice = Box::pin(async {
+        let menu = choose::menu(&case, account).await?;
+        admit::admit(&case, menu, account).await
+    });
+    let choice = choice.await?;
     send::send(&case, choice, once, account).await
 }

@@ -101,7 +101,7 @@ pub(super) struct Asked<'a> {
 /// Takes a request in: finds its provider, reads its body to the end if it must be understood.
 pub(super) async fn parse(
     gate: &Gate,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
     account: &mut Account,
 ) -> Result<(Call, Once), Refusal> {
     let started = Instant::now();

@@ -34,16 +34,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns the provider's answer into the client's.
 pub(super) fn relay(served: Served, mut account: Box<Account>) -> Response<AnswerBody> {
-    let Served {
-        reply:
-            Reply {
-                response,
-                opening,
-                upgrade,
-                head_at,
-            },
-        route,
-    } = served;
+    let Served { reply, route } = served;
+    let Reply {
+        response,
+        opening,
+        upgrade,
+        head_at,
+    } = *reply;
     let (mut parts, body) = response.into_parts();
     let switching = parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = upgrade::protocol(&parts.headers);

@@ -20,7 +20,7 @@ use super::opening::{self, Opening, Seen};
 use super::parse::{CallBody, Once};
 use super::route::{self, Route};
 use crate::llm::rate_limits::RateNews;
-use crate::policy::retry::{self, Attempted, Failed, GiveUp, Next, Sent, Why};
+use crate::policy::retry::{self, Attempted, Failed, GiveUp, Judgement, Next, Sent, Why};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, SendBody, SendError};
 
@@ -28,7 +28,7 @@ use crate::upstream::{BodyPause, SendBody, SendError};
 #[derive(Debug)]
 pub(super) struct Served {
     /// The answer, its body still on its way.
-    pub(super) reply: Reply,
+    pub(super) reply: Box<Reply>,
     /// Where the request went.
     pub(super) route: Route,
 }
@@ -65,7 +65,7 @@ pub(super) async fn send(
         let gives_way = gives_way || is_refused(case, &route.choice, &answer);
         // Nobody begins anew in a process that ends.
         let next = match gives_way && !case.gate.is_draining() {
-            true => admitted_elsewhere(case, &mut others, account).await,
+            true => Box::pin(admitted_elsewhere(case, &mut others, account)).await,
             false => None,
         };
         let Some(next) = next else {
@@ -111,7 +111,7 @@ fn others(case: &Case<'_>, choice: &Choice) -> std::vec::IntoIter<Choice> {
 
 /// Whether a provider refuses a request that was changed for another model: then that may be why, and the request goes to
 /// the model that was asked for. One that is not there, or not for us, is left alone for a while.
-fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Reply, Refusal>) -> bool {
+fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Box<Reply>, Refusal>) -> bool {
     let (Some(_), Ok(reply)) = (&choice.why, answer) else {
         return false;
     };
@@ -168,103 +168,51 @@ async fn send_to(
     elsewhere: bool,
     once: &mut Once,
     account: &mut Account,
-) -> (Result<Reply, Refusal>, bool) {
+) -> (Result<Box<Reply>, Refusal>, bool) {
     let gate = case.gate;
     let started = Instant::now();
     let asked = lineup::line_up(case, &route.choice, account);
     let provider = &gate.providers[route.choice.provider];
-    let settings = &gate.settings.send;
-    let deadline_ms = asked.deadline_ms;
+    let name = &provider.settings.name;
     if let Ok(mut budget) = provider.retries.lock() {
         budget.count_request(gate.lanes.now_ms());
     }
     account.add_own_time(started);
     let mut tries = 0;
+    // What the provider said last: the answer, if there is no other turn in time.
+    let mut last: Option<Box<Reply>> = None;
     loop {
-        let mut turn = match &asked.lane {
+        let turn = match &asked.lane {
             Some(lane) => match turn(gate, lane, &asked, elsewhere, account).await {
                 Ok(turn) => Some(turn),
-                Err(why) => return (Err(busy(&provider.settings.name, why)), true),
+                Err(why) => {
+                    return match last {
+                        Some(reply) => (Ok(own_again(reply, account)), true),
+                        None => (Err(busy(name, why)), true),
+                    };
+                }
             },
             None => None,
         };
         tries += 1;
-        let repeatable = route.body.is_some();
         // In a box of its own, so that those who wait need not have room for it.
-        let sent = Box::pin(send_once(gate, provider, route, once, account)).await;
-        let now_ms = gate.lanes.now_ms();
-        let mut news = RateNews::default();
-        let (outcome, judgement) = match sent {
-            Ok(mut response) => {
-                news = RateNews::of_head(response.headers(), now_ms);
-                // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
-                account.answered(response.status());
-                let opening = if asked.lane.is_some() && once.upgrade.is_none() {
-                    Box::pin(opening::open(&mut response, now_ms, &mut news)).await
-                } else {
-                    Opening::unread()
-                };
-                let status = response.status().as_u16();
-                let failed = match &opening.seen {
-                    Seen::Error(error) => Some(Failed::Answered { status, error }),
-                    Seen::Nothing if asked.answers_with_something(status) => Some(Failed::Empty),
-                    Seen::Cut => Some(Failed::Closed(Sent::Whole)),
-                    Seen::Nothing | Seen::Answer => None,
-                };
-                let judgement = failed.map(|failed| retry::judge(&failed, &news));
-                let reply = Reply {
-                    response,
-                    opening,
-                    upgrade: None,
-                    head_at: Instant::now(),
-                };
-                (Ok(reply), judgement)
-            }
-            Err(error) => {
-                let failed = failed_send(&error, account);
-                (Err(error), Some(retry::judge(&failed, &news)))
-            }
+        let tried = Box::pin(attempt(gate, route, &asked, turn, once, account)).await;
+        let outcome = tried.outcome.map_err(|error| {
+            tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
+            refusal(&error, &provider.settings.base_url)
+        });
+        let Some(judgement) = tried.judgement else {
+            account.has_turn(tried.turn);
+            return (outcome, false);
         };
-        if let Some(turn) = &mut turn {
-            turn.answered(&news, judgement.as_ref(), chance());
-        }
-        let settle = |mut reply: Reply, once: &mut Once| {
-            reply.upgrade = once.upgrade.take();
-            reply
-        };
-        let base_url = &provider.settings.base_url;
-        let Some(judgement) = judgement else {
-            account.has_turn(turn);
-            let reply = outcome.map_err(|error| refusal(&error, base_url));
-            return (reply.map(|reply| settle(reply, once)), false);
-        };
-        let attempted = Attempted {
-            judgement,
-            attempts: tries,
-            max_retries: if asked.lane.is_some() {
-                settings.max_retries
-            } else {
-                0
-            },
-            first_byte_out: false,
-            repeatable,
-            deadline_ms,
-            now_ms,
-            chance: chance(),
-        };
-        let next = match provider.retries.lock() {
-            Ok(mut budget) => retry::next(&attempted, &mut budget),
-            Err(_) => Next::GiveUp(GiveUp {
-                why: Why::BudgetSpent,
-                stop: false,
-            }),
-        };
-        let given_up = match next {
+        let given_up = match next(gate, route, &asked, judgement, tries) {
+            Next::GiveUp(given_up) => given_up,
             Next::RetryIn(pause) => {
-                gate.metrics.retried(&provider.settings.name);
-                tracing::debug!(provider = %provider.settings.name, attempt = tries, ?pause, "trying again");
+                gate.metrics.retried(name);
+                tracing::debug!(provider = %name, attempt = tries, ?pause, "trying again");
                 // Its place is another's meanwhile.
-                drop(turn.take());
+                drop(tried.turn);
+                last = outcome.ok();
                 account.tries_again();
                 account.keeps_company(asked.reads_events);
                 let began = Instant::now();
@@ -273,35 +221,117 @@ async fn send_to(
                     () = gate.draining() => false,
                 };
                 account.has_waited(began.elapsed());
-                if goes_on {
-                    continue;
-                }
-                // The process is ending, and nobody asked for a retry so soon: what the provider said is the answer.
-                if let Ok(reply) = &outcome {
-                    account.answered(reply.response.status());
-                }
-                GiveUp {
-                    why: Why::Deadline,
-                    stop: false,
+                match last.take_if(|_| !goes_on) {
+                    // The process is ending, and nobody asked for a retry so soon.
+                    Some(reply) => return (Ok(own_again(reply, account)), false),
+                    None => continue,
                 }
             }
-            Next::GiveUp(given_up) => given_up,
         };
-        account.has_turn(turn);
+        account.has_turn(tried.turn);
         let reply = outcome.map(|mut reply| {
             // Where nobody is to try again, tollgate has not spent anything that the client would only repeat.
             let first_and_last = tries == 1 && given_up.why == Why::RetriesSpent;
             if let Some((name, value)) = given_up.marker().filter(|_| !first_and_last) {
                 reply.response.headers_mut().insert(name, value);
             }
-            settle(reply, once)
-        });
-        let reply = reply.map_err(|error| {
-            let name = &provider.settings.name;
-            tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
-            refusal(&error, base_url)
+            reply
         });
         return (reply, judgement.elsewhere);
+    }
+}
+
+/// The provider's answer, which counts after all.
+fn own_again(reply: Box<Reply>, account: &mut Account) -> Box<Reply> {
+    account.answered(reply.response.status());
+    reply
+}
+
+/// What comes after a failed attempt.
+fn next(gate: &Gate, route: &Route, asked: &Lineup, judgement: Judgement, tries: u32) -> Next {
+    let provider = &gate.providers[route.choice.provider];
+    let attempted = Attempted {
+        judgement,
+        attempts: tries,
+        max_retries: match asked.lane {
+            Some(_) => gate.settings.send.max_retries,
+            None => 0,
+        },
+        first_byte_out: false,
+        repeatable: route.body.is_some(),
+        deadline_ms: asked.deadline_ms,
+        now_ms: gate.lanes.now_ms(),
+        chance: chance(),
+    };
+    match provider.retries.lock() {
+        Ok(mut budget) => retry::next(&attempted, &mut budget),
+        Err(_) => Next::GiveUp(GiveUp {
+            why: Why::BudgetSpent,
+            stop: false,
+        }),
+    }
+}
+
+/// What came of one attempt.
+struct Tried {
+    outcome: Result<Box<Reply>, SendError>,
+    /// What is wrong with it; `None` for an answer.
+    judgement: Option<Judgement>,
+    /// The turn in which it was made.
+    turn: Option<Box<Turn>>,
+}
+
+/// Sends the request once, looks how the answer begins, and tells its lane.
+async fn attempt(
+    gate: &Gate,
+    route: &Route,
+    asked: &Lineup,
+    mut turn: Option<Box<Turn>>,
+    once: &mut Once,
+    account: &mut Account,
+) -> Tried {
+    let provider = &gate.providers[route.choice.provider];
+    let sent = send_once(gate, provider, route, once, account).await;
+    let now_ms = gate.lanes.now_ms();
+    let mut news = RateNews::default();
+    let (outcome, judgement) = match sent {
+        Ok(mut response) => {
+            news = RateNews::of_head(response.headers(), now_ms);
+            // Before the wait for its body: the client may leave meanwhile, and errors are not billed.
+            account.answered(response.status());
+            let opening = if asked.lane.is_some() && once.upgrade.is_none() {
+                opening::open(&mut response, now_ms, &mut news).await
+            } else {
+                Opening::unread()
+            };
+            let status = response.status().as_u16();
+            let failed = match &opening.seen {
+                Seen::Error(error) => Some(Failed::Answered { status, error }),
+                Seen::Nothing if asked.answers_with_something(status) => Some(Failed::Empty),
+                Seen::Cut => Some(Failed::Closed(Sent::Whole)),
+                Seen::Nothing | Seen::Answer => None,
+            };
+            let judgement = failed.map(|failed| retry::judge(&failed, &news));
+            let reply = Reply {
+                response,
+                opening,
+                upgrade: once.upgrade.take(),
+                head_at: Instant::now(),
+            };
+            (Ok(Box::new(reply)), judgement)
+        }
+        Err(error) => {
+            let failed = failed_send(&error, account);
+            (Err(error), Some(retry::judge(&failed, &news)))
+        }
+    };
+    if let Some(turn) = &mut turn {
+        turn.answered(&news, judgement.as_ref(), chance());
+    }
+    Tried {
+        outcome,
+        judgement,
+        turn,
     }
 }
 
@@ -312,7 +342,7 @@ async fn turn(
     asked: &Lineup,
     elsewhere: bool,
     account: &mut Account,
-) -> Result<Turn, NoTurn> {
+) -> Result<Box<Turn>, NoTurn> {
     let began = Instant::now();
     let mut its_turn = pin!(lane.turn(asked.who(), asked.need, asked.deadline_ms));
     let at_once = poll_fn(|cx| Poll::Ready(its_turn.as_mut().poll(cx))).await;

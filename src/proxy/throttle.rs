@@ -70,6 +70,12 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
+    /// What it holds.
+    pub(super) fn reserved(&self) -> Ask {
+        let held = self.held.as_ref();
+        held.map(|held| *held.reserved()).unwrap_or_default()
+    }
+
     /// The request has outgrown what it reserved.
     ///
     /// # Errors

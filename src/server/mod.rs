@@ -16,7 +16,7 @@ mod watch;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -204,8 +204,7 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 ) -> hyper::Result<()> {
     let service = service_fn(|request| {
         first.arrived();
-        // Boxed here, it is gone once the answer's head is out; hyper would keep its place for as long as the answer runs.
-        Box::pin(answer(Arc::clone(gate), request, peer))
+        answer(gate, request, peer)
     });
     let io = TokioIo::new(io);
     if http2 {
@@ -234,12 +233,11 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
+/// An answer on its way. Boxed, it is gone once its head is out; hyper would keep its place for as long as the answer runs.
+type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+
 /// Answers one request: tollgate's own addresses, or a provider's.
-async fn answer(
-    gate: Arc<Gate>,
-    request: Request<Incoming>,
-    peer: IpAddr,
-) -> Result<Response<AnswerBody>, Infallible> {
+fn answer(gate: &Arc<Gate>, request: Request<Incoming>, peer: IpAddr) -> Answering {
     let settings = &gate.settings.server;
     let limit = settings.max_header_bytes;
     let reach = if settings.allow_remote {
@@ -252,13 +250,14 @@ async fn answer(
         Err(foreign) => Refusal::Foreign(foreign),
         Ok(()) if head_bytes(&request) > limit => Refusal::HeadTooLarge { limit },
         Ok(()) => {
-            return Ok(match admin::route(&gate, request, peer) {
-                Ok(answer) => answer.await,
-                Err(request) => proxy::handle(gate, request).await,
-            });
+            return match admin::route(gate, request, peer) {
+                Ok(answer) => Box::pin(async { Ok(answer.await) }),
+                Err(request) => Box::pin(proxy::handle(Arc::clone(gate), Box::new(request))),
+            };
         }
     };
-    Ok(proxy::refuse_unread(&gate, &refusal))
+    let refused = proxy::refuse_unread(gate, &refusal);
+    Box::pin(std::future::ready(Ok(refused)))
 }
 
 /// The size of a request's head, about as it was written.

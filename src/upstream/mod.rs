@@ -167,7 +167,7 @@ impl Head {
     /// Takes a head as it is to be sent.
     pub fn new(method: http::Method, uri: Uri, headers: &http::HeaderMap) -> Self {
         let mut names = Vec::with_capacity(headers.len());
-        let mut values = Vec::with_capacity(1024);
+        let mut values = Vec::with_capacity(headers.values().map(http::HeaderValue::len).sum());
         for (name, value) in headers {
             values.extend_from_slice(value.as_bytes());
             names.push((name.clone(), values.len(), value.is_sensitive()));
