@@ -499,6 +499,7 @@ fn conversation_sense<'a>(
         return Sense::MayChange;
     };
     if last.is_with(first.provider, first.model) {
+            beginning: peek.beginning,
         return Sense::MayChange;
     }
     let gate = case.gate;
