@@ -63,16 +63,7 @@ pub fn adapt(
         return Err(Reason::Encoded.into());
     }
     let steps = fitness::steps(demands, from, to)?;
-    let text = std::str::from_utf8(incoming.body).map_err(|_| Reason::Encoded)?;
-    // Where the object begins: behind a byte-order mark, if there is one.
-    let base = text.find('{').ok_or(Reason::NoModel)?;
-    let mut work = Work {
-        folds: demands.endpoint.dialect() != Some(Dialect::Gemini),
-        members: parts(&text[base..], base),
-        first: base + 1,
-        edits: Edits::default(),
-        changes: Vec::new(),
-    };
+    let mut work = Work::on(incoming.body, demands)?;
     let path = work.model(incoming, demands, to)?;
     work.cut(&steps);
     for step in &steps {
@@ -90,6 +81,24 @@ pub fn adapt(
         changes: work.changes,
         edited,
     })
+}
+
+/// Cuts from a conversation what other models thought in it, for a model that might refuse that: the body, and what was cut
+/// by which rules. `None` where there is nothing to cut, or it cannot be: then the request stays as it is.
+pub fn without_foreign_thoughts(
+    body: &[u8],
+    demands: &Demands<'_>,
+    to: &Rung<'_>,
+) -> Option<(Vec<u8>, Vec<Change>)> {
+    let steps = plan::foreign_thoughts(&demands.peek.asks, to.abilities);
+    if steps.is_empty() || !fitness::thoughts_can_go(demands, to) {
+        return None;
+    }
+    let mut work = Work::on(body, demands).ok()?;
+    for step in &steps {
+        work.step(step).ok()?;
+    }
+    Some((work.edits.apply(body)?, work.changes))
 }
 
 /// The path for another model, where the path names it: Gemini, and everything on Vertex AI. `None` for other paths.
@@ -133,6 +142,19 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
+    fn on(body: &'a [u8], demands: &Demands<'_>) -> Result<Self, Unfit> {
+        let text = std::str::from_utf8(body).map_err(|_| Reason::Encoded)?;
+        // Where the object begins: behind a byte-order mark, if there is one.
+        let base = text.find('{').ok_or(Reason::NoModel)?;
+        Ok(Self {
+            folds: demands.endpoint.dialect() != Some(Dialect::Gemini),
+            members: parts(&text[base..], base),
+            first: base + 1,
+            edits: Edits::default(),
+            changes: Vec::new(),
+        })
+    }
+
     fn note(&mut self, step: &Step, what: impl Into<String>) {
         self.changes.push(Change {
             rule: step.rule.name,

@@ -322,6 +322,12 @@ fn history(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), 
     )
 }
 
+/// Whether the thoughts of other models can be cut from the conversation: not from the newest turn, and not where other
+/// items go with them.
+pub(super) fn thoughts_can_go(demands: &Demands<'_>, to: &Rung<'_>) -> bool {
+    demands.peek.asks.strange.is_none() && history(demands, to, to).is_ok()
+}
+
 /// Whether prompt and output have room.
 fn room(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), Unfit> {
     let (peek, has) = (demands.peek, to.abilities);

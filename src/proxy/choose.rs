@@ -162,6 +162,32 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
     })
 }
 
+/// What was asked for, as it is made for that model: without what other models thought in its conversation, if it might
+/// refuse that. As the client wrote it wherever no other one has served the conversation.
+pub(super) fn asked(case: &Case<'_>, account: &Account) -> Choice {
+    let asked = Choice::asked(case.call, case.asked);
+    // In shadow mode others have served it in thought only.
+    let others_serve = case.gate.settings.routing.mode == Mode::On;
+    let talk = account.talk().filter(|_| others_serve);
+    let foreign = talk.is_some_and(|talk| {
+        let provider = &case.gate.providers[asked.provider].settings.name;
+        let last = talk.last.as_ref();
+        last.is_some_and(|last| last.had_others(provider, &talk.talker.model))
+    });
+    let (CallBody::Kept(body), Some(peek), true) = (&case.call.body, case.asked.peek, foreign)
+    else {
+        return asked;
+    };
+    let table = Table::new(case, peek, &asked, account);
+    let cut = adapt::without_foreign_thoughts(body, &table.demands(), &table.from());
+    let changed = cut.map(|(body, by)| Changed {
+        rest: None,
+        body: Some(body.into()),
+        by,
+    });
+    Choice { changed, ..asked }
+}
+
 /// Decides what may serve a request.
 ///
 /// # Errors
@@ -473,6 +499,7 @@ impl Talk {
             session: wanted.session.to_owned(),
             agent: case.caller.session.agent.clone(),
             model: wanted.model.to_owned(),
+            beginning: peek.beginning,
         };
         // Before the model has said anything there is no conversation to go on with.
         let goes_on = peek.asks.history.all().any(Seen::MODEL);
@@ -499,7 +526,6 @@ fn conversation_sense<'a>(
         return Sense::MayChange;
     };
     if last.is_with(first.provider, first.model) {
-            beginning: peek.beginning,
         return Sense::MayChange;
     }
     let gate = case.gate;
