@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::config::settings::Secret;
+use tollgate::policy::limits::LimitRule;
 use tollgate::policy::priority::Pattern;
 use tollgate::policy::routing::{Mode, RouteRule, Target};
 use tollgate::policy::rules::Policy;
@@ -203,6 +204,132 @@ async fn routing_tells_the_conversations_of_two_sessions_apart() {
             "claude-opus-5-5"
         ]
     );
+}
+
+#[tokio::test]
+async fn routing_tells_the_conversations_of_one_session_apart() {
+    let answering = provider().await;
+    let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+    let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+    let ask = async |about: &str, task: &str, in_loop: bool| {
+        let mut body = conversation(1, in_loop, 0);
+        // Agents begin all of their conversations with the same words.
+        let same = "project ".repeat(200);
+        body["messages"][0]["content"] = json!([
+            {"type": "text", "text": same},
+            {"type": "text", "text": format!("{same}{about}")},
+        ]);
+        tollgate.ask(with_task(MESSAGES, Some(task), &body)).await;
+    };
+    ask("one", "ui", false).await;
+    ask("two", "coding", false).await;
+    ask("one", "coding", true).await;
+    ask("two", "ui", true).await;
+    assert_eq!(
+        served(&answering),
+        [
+            "claude-haiku-5-5",
+            "claude-opus-5-5",
+            "claude-haiku-5-5",
+            "claude-opus-5-5"
+        ]
+    );
+}
+
+/// A conversation in which a model has thought.
+const THOUGHT: &str = r#"{"model":"claude-opus-4-6","max_tokens":8000,"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"}, {"type":"text","text":"yes"}]},{"role":"user","content":"go on"}]}"#;
+const BEGUN: &str = r#"{"model":"claude-opus-4-6","max_tokens":8000,"messages":[{"role":"user","content":"begin"}]}"#;
+
+#[tokio::test]
+async fn routing_takes_other_models_thoughts_from_what_the_asked_model_gets() {
+    let cut = THOUGHT.replace(
+        r#"{"type":"thinking","thinking":"t","signature":"s"}, "#,
+        "",
+    );
+    // The first request's task, the second one's, the mode, and what the second one's model gets.
+    for (first, second, mode, expected) in [
+        ("ui", "coding", Mode::On, &*cut),
+        ("coding", "coding", Mode::On, THOUGHT),
+        ("ui", "coding", Mode::Shadow, THOUGHT),
+    ] {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, mode, rules, &[], |_| ()).await;
+        let ask = async |task: &str, body: &str| {
+            let headers = [("x-tollgate-task", task)];
+            tollgate.ask(request(MESSAGES, &headers, body)).await;
+        };
+        ask(first, BEGUN).await;
+        ask(second, THOUGHT).await;
+        let arrived = answering.take();
+        assert_eq!(
+            arrived[1].body.text(),
+            expected,
+            "{first} {second} {mode:?}"
+        );
+        // What was said before stays cut, or the provider would have to read it all anew.
+        ask(second, THOUGHT).await;
+        assert_eq!(answering.take()[0].body.text(), expected);
+    }
+}
+
+#[tokio::test]
+async fn routing_takes_other_models_thoughts_out_on_the_way_back_too() {
+    let turn = AtomicUsize::new(0);
+    let answering = Upstream::start().await.answering(move |arrived| {
+        match turn.fetch_add(1, Ordering::Relaxed) {
+            1 => error("400 Bad Request"),
+            _ => plain(arrived),
+        }
+    });
+    let tollgate = to(answering.address, "cheap").await;
+    tollgate.ask(request(MESSAGES, &[], BEGUN)).await;
+    let (head, _) = tollgate.ask(request(MESSAGES, &[], THOUGHT)).await;
+    assert_eq!(head.status(), 200);
+    let arrived = answering.take();
+    assert_eq!(asked_model(&arrived[2]), "claude-opus-4-6");
+    assert!(!arrived[2].body.text().contains("signature"));
+}
+
+#[tokio::test]
+async fn routing_leaves_the_asked_model_half_of_a_clients_patience() {
+    let upstream = Upstream::start().await;
+    let local = Upstream::start().await;
+    let address = local.address;
+    let rules = vec![rule("all", "ollama/llama3.1")];
+    let tollgate = routing(upstream.address, Mode::On, rules, &[], move |settings| {
+        let mut providers = settings.providers.iter_mut();
+        let ollama = providers.find(|one| one.name == "ollama").unwrap();
+        ollama.base_url = format!("http://{address}").parse().unwrap();
+        settings.limits.push(LimitRule {
+            provider: Some(Pattern::new("ollama")),
+            concurrency: Some(1),
+            ..LimitRule::default()
+        });
+    })
+    .await;
+    let mut body = conversation(1, false, 0);
+    body.as_object_mut().unwrap().remove("tools");
+    let mut first = tollgate.connect().await;
+    first.send(request(MESSAGES, &[], body.to_string())).await;
+    let (_busy, ..) = local.request().await;
+    let mut second = tollgate.connect().await;
+    // It waits for its turn for 1.8 of these two seconds.
+    let patience = [("x-stainless-timeout", "2")];
+    second
+        .send(request(MESSAGES, &patience, body.to_string()))
+        .await;
+    let (mut provider, _, sent) = upstream.request().await;
+    assert_eq!(sent.json()["model"], "claude-opus-5-5");
+    provider
+        .send(json_answer(
+            r#"{"id":"m","model":"claude-opus-5-5","stop_reason":"end_turn","content":[],"usage":{"input_tokens":1,"output_tokens":1}}"#,
+        ))
+        .await;
+    let (head, _) = second.message().await;
+    assert_eq!(head.status(), 200);
+    let waited: u64 = head.value("x-tollgate-queued-ms").unwrap().parse().unwrap();
+    assert!((700..1_400).contains(&waited), "{waited} ms");
 }
 
 #[tokio::test]
