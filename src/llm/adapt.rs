@@ -6,7 +6,7 @@ mod rules;
 
 use std::ops::Range;
 
-use super::fitness::{self, Demands, Reason, Rung, Unfit};
+use super::fitness::{self, Demands, Reason, Rung, Turn, Unfit};
 use super::request::whole_number;
 use super::wire::{Dialect, Endpoint};
 use edit::{Edits, Part, parts};
@@ -58,11 +58,34 @@ pub fn adapt(
     from: &Rung<'_>,
     to: &Rung<'_>,
 ) -> Result<Adapted, Unfit> {
+    made(incoming, demands, from, to, Turn::Other)
+}
+
+/// The same for a model that has begun the newest turn itself.
+///
+/// # Errors
+/// Why it cannot serve it; never for a request with which it [`fitness::goes_on`], with the same exceptions.
+pub fn adapt_own(
+    incoming: &Incoming<'_>,
+    demands: &Demands<'_>,
+    from: &Rung<'_>,
+    to: &Rung<'_>,
+) -> Result<Adapted, Unfit> {
+    made(incoming, demands, from, to, Turn::Own)
+}
+
+fn made(
+    incoming: &Incoming<'_>,
+    demands: &Demands<'_>,
+    from: &Rung<'_>,
+    to: &Rung<'_>,
+    turn: Turn,
+) -> Result<Adapted, Unfit> {
     let encoded = |encoding: &str| !matches!(encoding.trim(), "" | "identity");
     if incoming.content_encoding.is_some_and(encoded) {
         return Err(Reason::Encoded.into());
     }
-    let steps = fitness::steps(demands, from, to)?;
+    let steps = fitness::steps(demands, from, to, turn)?;
     let mut work = Work::on(incoming.body, demands)?;
     let path = work.model(incoming, demands, to)?;
     work.cut(&steps);

@@ -58,6 +58,8 @@ pub(super) struct Talk {
     pub(super) talker: Talker,
     /// What served it last, if that is known.
     pub(super) last: Option<Conversation>,
+    /// The model is at work on its user's newest words, and has called tools.
+    inside_turn: bool,
 }
 
 /// Everything that was weighed, for whoever wants to know why.
@@ -151,7 +153,11 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
         body,
         content_encoding: None,
     };
-    let adapted = adapt::adapt(&incoming, &table.demands(), &table.from(), &to).ok()?;
+    let adapt = match choice.began_turn {
+        true => adapt::adapt_own,
+        false => adapt::adapt,
+    };
+    let adapted = adapt(&incoming, &table.demands(), &table.from(), &to).ok()?;
     Some(Choice {
         changed: Some(Changed {
             rest: adapted.path,
@@ -238,6 +244,7 @@ pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weig
             ..Weighed::nothing(asked)
         });
     }
+    let talk = Talk::of(case, peek, &wanted);
     let table = Table::new(case, peek, &asked, account);
     let chosen_by_hand = settings
         .routing
@@ -248,7 +255,8 @@ pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weig
         .enumerate()
         .map(|(place, choice)| {
             let by_hand = chosen_by_hand && place == 0;
-            (*choice, table.look(case, choice, by_hand))
+            let why_not = table.look(case, choice, by_hand, talk.began_turn_with(choice));
+            (*choice, why_not)
         })
         .collect();
     let fits = |choice: &routing::Choice<'_>| {
@@ -256,11 +264,13 @@ pub(super) async fn weigh(case: &Case<'_>, account: &mut Account) -> Result<Weig
             .iter()
             .any(|(other, why)| other == choice && why.is_none())
     };
-    let talk = Talk::of(case, peek, &wanted);
     let sense = conversation_sense(case, &plan, &talk, &table, fits);
     let stays = talk.last.as_ref().filter(|_| sense.stays());
     let order = plan.order(fits, stays.map(Conversation::target));
-    let own = |choice: &routing::Choice<'_>| table.own(case, choice, &asked);
+    let own = |choice: &routing::Choice<'_>| Choice {
+        began_turn: talk.began_turn_with(choice),
+        ..table.own(case, choice, &asked)
+    };
     Ok(Weighed {
         menu: Menu {
             choices: order.iter().map(own).collect(),
@@ -403,6 +413,7 @@ impl<'a> Table<'a> {
         case: &Case<'_>,
         choice: &routing::Choice<'_>,
         by_hand: bool,
+        began_turn: bool,
     ) -> Option<Unsuited> {
         if choice.asked {
             return None;
@@ -448,7 +459,11 @@ impl<'a> Table<'a> {
             model: choice.model,
             abilities: &abilities,
         };
-        if let Err(unfit) = fitness::fits(&self.demands(), &self.from(), &to) {
+        let fits = match began_turn {
+            true => fitness::goes_on,
+            false => fitness::fits,
+        };
+        if let Err(unfit) = fits(&self.demands(), &self.from(), &to) {
             return Some(Unsuited::Unfit(unfit));
         }
         let cost = cost(gate, place, choice.model, self.at_unix_ms, &self.expected);
@@ -469,6 +484,7 @@ impl<'a> Table<'a> {
             provider: place_of(case.gate, choice.provider).unwrap_or(asked.provider),
             model: Some(choice.model.to_owned()),
             changed: None,
+            began_turn: false,
             why: Some(choice.why.to_string()),
         }
     }
@@ -506,8 +522,25 @@ impl Talk {
         let last = goes_on
             .then(|| case.gate.conversations.get(&talker))
             .flatten();
-        Self { talker, last }
+        let inside_turn = is_inside_turn(peek);
+        Self {
+            talker,
+            last,
+            inside_turn,
+        }
     }
+
+    /// Whether the turn is going on that this choice has begun.
+    fn began_turn_with(&self, choice: &routing::Choice<'_>) -> bool {
+        let last = self.last.as_ref().filter(|_| self.inside_turn);
+        last.is_some_and(|last| last.is_with(choice.provider, choice.model))
+    }
+}
+
+/// Whether the model is at work: the newest message is not the user's words.
+fn is_inside_turn(peek: &Peek<'_>) -> bool {
+    let turn = peek.asks.history.turn;
+    turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL))
 }
 
 /// Whether the conversation had better keep what served it last, where the plan says another one.
@@ -539,10 +572,9 @@ fn conversation_sense<'a>(
         let place = place_of(gate, provider)?;
         cost(gate, place, model, table.at_unix_ms, usage)
     };
-    let history = &table.peek.asks.history;
     let change = Change {
         now_ms,
-        at_user_turn: !history.turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL)),
+        at_user_turn: !talk.inside_turn,
         insists: plan.insists,
         costs: last.costs(now_ms, table.expected.input, table.expected.output, cost_of),
     };

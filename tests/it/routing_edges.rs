@@ -85,6 +85,76 @@ async fn routing_keeps_the_model_inside_a_tool_loop() {
     }
 }
 
+/// The model's own thoughts in the loop of tools that it has begun, in each format that has them.
+const OWN_LOOPS: [(&str, &str, &str, &str); 4] = [
+    (
+        MESSAGES,
+        r#"{"model":"claude-opus-5-5","max_tokens":9000,"tools":[{"name":"look","input_schema":{"type":"object"}}],"messages":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"claude-opus-5-5","max_tokens":9000,"tools":[{"name":"look","input_schema":{"type":"object"}}],"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"t1","name":"look","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"seen"}]}]}"#,
+        "claude-haiku-5-5",
+    ),
+    (
+        CHAT,
+        r#"{"model":"gpt-5","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"gpt-5","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"look","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":"seen"}]}"#,
+        "gpt-5-mini",
+    ),
+    (
+        "POST /openai/v1/responses",
+        r#"{"model":"gpt-6.1-sol","store":false,"include":["reasoning.encrypted_content"],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}],"input":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"gpt-6.1-sol","store":false,"include":["reasoning.encrypted_content"],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}],"input":[{"role":"user","content":"begin"},{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"e"},{"type":"function_call","id":"fc_1","call_id":"c1","name":"look","arguments":"{}"},{"type":"function_call_output","call_id":"c1","output":"seen"}]}"#,
+        "gpt-6-luna",
+    ),
+    (
+        "POST /gemini/v1beta/models/gemini-4-argon:generateContent",
+        r#"{"tools":[{"functionDeclarations":[{"name":"look"}]}],"contents":[{"role":"user","parts":[{"text":"begin"}]}]}"#,
+        r#"{"tools":[{"functionDeclarations":[{"name":"look"}]}],"contents":[{"role":"user","parts":[{"text":"begin"}]},{"role":"model","parts":[{"functionCall":{"name":"look","args":{}},"thoughtSignature":"s"}]},{"role":"user","parts":[{"functionResponse":{"name":"look","response":{}}}]}]}"#,
+        "gemini-3.5-flash-lite",
+    ),
+];
+
+#[tokio::test]
+async fn routing_lets_a_model_go_on_with_its_own_thoughts() {
+    for (line, begins, goes_on, rung) in OWN_LOOPS {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+        let ask = async |task: &str, body: &str| {
+            let headers = [("x-tollgate-task", task)];
+            let (head, body) = tollgate.ask(request(line, &headers, body)).await;
+            assert_eq!(head.status(), 200, "{}", body.text());
+            let arrived = answering.take();
+            (asked_model(&arrived[0]), arrived[0].body.text())
+        };
+        assert_eq!(ask("ui", begins).await.0, rung, "{line}");
+        for task in ["coding", "ui"] {
+            let (model, sent) = ask(task, goes_on).await;
+            assert_eq!(model, rung, "{line}");
+            let asked = goes_on.split('"').nth(3).unwrap();
+            assert_eq!(
+                sent,
+                goes_on.replacen(asked, rung, usize::from(asked != "functionDeclarations"))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn routing_leaves_a_loop_to_the_model_whose_thoughts_are_in_it() {
+    for (line, begins, goes_on, _) in OWN_LOOPS {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+        for (task, body) in [("coding", begins), ("ui", goes_on)] {
+            let headers = [("x-tollgate-task", task)];
+            let (head, _) = tollgate.ask(request(line, &headers, body)).await;
+            let arrived = answering.take();
+            assert_eq!(arrived[0].body.text(), body, "{line}");
+            assert_eq!(head.value("x-tollgate-route"), None);
+        }
+    }
+}
+
 #[tokio::test]
 async fn routing_may_change_the_model_anywhere_if_the_config_says_so() {
     let answering = provider().await;

@@ -131,7 +131,7 @@ pub(crate) fn plan(
 
 /// What of the conversation has to be cut because another model thought it.
 pub(crate) fn foreign_thoughts(asks: &Asks<'_>, to: &Abilities) -> Vec<Step> {
-    let earlier = asks.history.earlier;
+    let (earlier, all) = (asks.history.earlier, asks.history.all());
     let cuts = [
         (
             earlier.any(Seen::THINKING) && to.foreign_thinking != Some(true),
@@ -144,7 +144,8 @@ pub(crate) fn foreign_thoughts(asks: &Asks<'_>, to: &Abilities) -> Vec<Step> {
             Act::CutSignatures,
         ),
         (
-            earlier.any(Seen::REASONING),
+            // Items that have an id must not miss their reasoning.
+            earlier.any(Seen::REASONING) && !all.any(Seen::ITEM_ID),
             rules::REASONING_DROPPED,
             Act::CutReasoning,
         ),
