@@ -6,7 +6,7 @@ mod rules;
 
 use std::ops::Range;
 
-use super::fitness::{self, Demands, Reason, Rung, Unfit};
+use super::fitness::{self, Demands, Reason, Rung, Turn, Unfit};
 use super::request::whole_number;
 use super::wire::{Dialect, Endpoint};
 use edit::{Edits, Part, parts};
@@ -58,21 +58,35 @@ pub fn adapt(
     from: &Rung<'_>,
     to: &Rung<'_>,
 ) -> Result<Adapted, Unfit> {
+    made(incoming, demands, from, to, Turn::Other)
+}
+
+/// The same for a model that has begun the newest turn itself.
+///
+/// # Errors
+/// Why it cannot serve it; never for a request with which it [`fitness::goes_on`], with the same exceptions.
+pub fn adapt_own(
+    incoming: &Incoming<'_>,
+    demands: &Demands<'_>,
+    from: &Rung<'_>,
+    to: &Rung<'_>,
+) -> Result<Adapted, Unfit> {
+    made(incoming, demands, from, to, Turn::Own)
+}
+
+fn made(
+    incoming: &Incoming<'_>,
+    demands: &Demands<'_>,
+    from: &Rung<'_>,
+    to: &Rung<'_>,
+    turn: Turn,
+) -> Result<Adapted, Unfit> {
     let encoded = |encoding: &str| !matches!(encoding.trim(), "" | "identity");
     if incoming.content_encoding.is_some_and(encoded) {
         return Err(Reason::Encoded.into());
     }
-    let steps = fitness::steps(demands, from, to)?;
-    let text = std::str::from_utf8(incoming.body).map_err(|_| Reason::Encoded)?;
-    // Where the object begins: behind a byte-order mark, if there is one.
-    let base = text.find('{').ok_or(Reason::NoModel)?;
-    let mut work = Work {
-        folds: demands.endpoint.dialect() != Some(Dialect::Gemini),
-        members: parts(&text[base..], base),
-        first: base + 1,
-        edits: Edits::default(),
-        changes: Vec::new(),
-    };
+    let steps = fitness::steps(demands, from, to, turn)?;
+    let mut work = Work::on(incoming.body, demands)?;
     let path = work.model(incoming, demands, to)?;
     work.cut(&steps);
     for step in &steps {
@@ -90,6 +104,24 @@ pub fn adapt(
         changes: work.changes,
         edited,
     })
+}
+
+/// Cuts from a conversation what other models thought in it, for a model that might refuse that: the body, and what was cut
+/// by which rules. `None` where there is nothing to cut, or it cannot be: then the request stays as it is.
+pub fn without_foreign_thoughts(
+    body: &[u8],
+    demands: &Demands<'_>,
+    to: &Rung<'_>,
+) -> Option<(Vec<u8>, Vec<Change>)> {
+    let steps = plan::foreign_thoughts(&demands.peek.asks, to.abilities);
+    if steps.is_empty() || !fitness::thoughts_can_go(demands, to) {
+        return None;
+    }
+    let mut work = Work::on(body, demands).ok()?;
+    for step in &steps {
+        work.step(step).ok()?;
+    }
+    Some((work.edits.apply(body)?, work.changes))
 }
 
 /// The path for another model, where the path names it: Gemini, and everything on Vertex AI. `None` for other paths.
@@ -143,6 +175,19 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
+    fn on(body: &'a [u8], demands: &Demands<'_>) -> Result<Self, Unfit> {
+        let text = std::str::from_utf8(body).map_err(|_| Reason::Encoded)?;
+        // Where the object begins: behind a byte-order mark, if there is one.
+        let base = text.find('{').ok_or(Reason::NoModel)?;
+        Ok(Self {
+            folds: demands.endpoint.dialect() != Some(Dialect::Gemini),
+            members: parts(&text[base..], base),
+            first: base + 1,
+            edits: Edits::default(),
+            changes: Vec::new(),
+        })
+    }
+
     fn note(&mut self, step: &Step, what: impl Into<String>) {
         self.changes.push(Change {
             rule: step.rule.name,

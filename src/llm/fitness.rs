@@ -146,7 +146,24 @@ reasons! {
 /// # Errors
 /// Why not.
 pub fn fits(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), Unfit> {
-    steps(demands, from, to).map(drop)
+    steps(demands, from, to, Turn::Other).map(drop)
+}
+
+/// Whether a model that has begun the newest turn itself can go on with it.
+///
+/// # Errors
+/// Why not.
+pub fn goes_on(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), Unfit> {
+    steps(demands, from, to, Turn::Own).map(drop)
+}
+
+/// Who has begun the newest turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The model that may serve: the thoughts in it are its own.
+    Own,
+    /// Another one, or nobody knows.
+    Other,
 }
 
 /// What has to be done to the request for that model.
@@ -154,10 +171,13 @@ pub(super) fn steps(
     demands: &Demands<'_>,
     from: &Rung<'_>,
     to: &Rung<'_>,
+    turn: Turn,
 ) -> Result<Vec<Step>, Unfit> {
     movable(demands, from, to)?;
     abilities(demands, from, to)?;
-    history(demands, from, to)?;
+    if turn == Turn::Other {
+        history(demands, from, to)?;
+    }
     room(demands, from, to)?;
     plan::plan(demands, from, to)
 }
@@ -320,6 +340,12 @@ fn history(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), 
         history.earlier.any(Seen::REASONING) && history.all().any(Seen::ITEM_ID),
         Reason::BoundThoughts,
     )
+}
+
+/// Whether the thoughts of other models can be cut from the conversation: not from the newest turn, and not where other
+/// items go with them.
+pub(super) fn thoughts_can_go(demands: &Demands<'_>, to: &Rung<'_>) -> bool {
+    demands.peek.asks.strange.is_none() && history(demands, to, to).is_ok()
 }
 
 /// Whether prompt and output have room.

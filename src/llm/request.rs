@@ -89,6 +89,8 @@ pub struct Peek<'a> {
     pub stated: Stated<'a>,
     /// The newest text that the user wrote, at most 8 KiB of it, for the detection of the task. Never kept.
     pub newest_user_text: Option<Cow<'a, str>>,
+    /// Tells the conversations of one session apart: a number made of the user's first words. Never kept on disk.
+    pub beginning: u64,
     /// An agent asks for a purpose of its own and not for its user: a title for the conversation, whether a topic is new.
     pub side_request: bool,
 }
@@ -243,6 +245,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         asks,
         stated: Stated::read(&fields),
         newest_user_text: user_text.own,
+        beginning: prompt.beginning(),
         side_request: user_text.side_request,
     })
 }

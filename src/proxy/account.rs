@@ -11,7 +11,7 @@ use super::answer::AnswerBody;
 use super::ask::Estimate;
 use super::book::{self, About};
 use super::case::{Case, Choice};
-use super::choose::Menu;
+use super::choose::{Menu, Talk};
 use super::gate::{Gate, Provider};
 use super::headers;
 use super::hold::Hold;
@@ -325,6 +325,11 @@ impl Account {
             record.routed_by = Some(why.clone());
             record.flags.route_shadow = menu.shadow;
         }
+    }
+
+    /// The conversation that the request belongs to, where its model may change.
+    pub(super) fn talk(&self) -> Option<&Talk> {
+        self.routing.as_ref().map(Routing::talk)
     }
 
     /// The request goes to somebody else after what came of it so far: from here on it counts as theirs.

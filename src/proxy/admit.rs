@@ -52,7 +52,10 @@ pub(super) async fn admit(
         }
     }
     account.journal()?;
-    Ok(choice)
+    Ok(match choice.why {
+        Some(_) => choice,
+        None => choose::asked(case, account),
+    })
 }
 
 /// The first on the menu that the budgets admit now.

@@ -63,6 +63,8 @@ pub(super) struct Choice {
     pub(super) model: Option<String>,
     /// What goes out in place of the client's own path and body, where that is not the same.
     pub(super) changed: Option<Changed>,
+    /// It has begun the conversation's newest turn, so that the thoughts in it are its own.
+    pub(super) began_turn: bool,
     /// What brings it in; `None` for the model that was asked for.
     pub(super) why: Option<String>,
 }
@@ -85,6 +87,7 @@ impl Choice {
             provider: call.provider,
             model: asked.model.map(str::to_owned),
             changed: None,
+            began_turn: false,
             why: None,
         }
     }

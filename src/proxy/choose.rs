@@ -58,6 +58,8 @@ pub(super) struct Talk {
     pub(super) talker: Talker,
     /// What served it last, if that is known.
     pub(super) last: Option<Conversation>,
+    /// The model is at work on its user's newest words, and has called tools.
+    inside_turn: bool,
 }
 
 /// Everything that was weighed, for whoever wants to know why.
@@ -151,7 +153,11 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
         body,
         content_encoding: None,
     };
-    let adapted = adapt::adapt(&incoming, &table.demands(), &table.from(), &to).ok()?;
+    let adapt = match choice.began_turn {
+        true => adapt::adapt_own,
+        false => adapt::adapt,
+    };
+    let adapted = adapt(&incoming, &table.demands(), &table.from(), &to).ok()?;
     Some(Choice {
         changed: Some(Changed {
             rest: adapted.path,
@@ -160,6 +166,32 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
         }),
         ..choice.clone()
     })
+}
+
+/// What was asked for, as it is made for that model: without what other models thought in its conversation, if it might
+/// refuse that. As the client wrote it wherever no other one has served the conversation.
+pub(super) fn asked(case: &Case<'_>, account: &Account) -> Choice {
+    let asked = Choice::asked(case.call, case.asked);
+    // In shadow mode others have served it in thought only.
+    let others_serve = case.gate.settings.routing.mode == Mode::On;
+    let talk = account.talk().filter(|_| others_serve);
+    let foreign = talk.is_some_and(|talk| {
+        let provider = &case.gate.providers[asked.provider].settings.name;
+        let last = talk.last.as_ref();
+        last.is_some_and(|last| last.had_others(provider, &talk.talker.model))
+    });
+    let (CallBody::Kept(body), Some(peek), true) = (&case.call.body, case.asked.peek, foreign)
+    else {
+        return asked;
+    };
+    let table = Table::new(case, peek, &asked, account);
+    let cut = adapt::without_foreign_thoughts(body, &table.demands(), &table.from());
+    let changed = cut.map(|(body, by)| Changed {
+        rest: None,
+        body: Some(body.into()),
+        by,
+    });
+    Choice { changed, ..asked }
 }
 
 /// Decides what may serve a request.
@@ -219,6 +251,7 @@ pub(super) async fn weigh(
             ..Weighed::nothing(asked)
         });
     }
+    let talk = Talk::of(case, peek, &wanted);
     let table = Table::new(case, peek, &asked, account);
     let chosen_by_hand = settings
         .routing
@@ -229,7 +262,8 @@ pub(super) async fn weigh(
         .enumerate()
         .map(|(place, choice)| {
             let by_hand = chosen_by_hand && place == 0;
-            (*choice, table.look(case, choice, by_hand))
+            let why_not = table.look(case, choice, by_hand, talk.began_turn_with(choice));
+            (*choice, why_not)
         })
         .collect();
     let fits = |choice: &routing::Choice<'_>| {
@@ -237,11 +271,13 @@ pub(super) async fn weigh(
             .iter()
             .any(|(other, why)| other == choice && why.is_none())
     };
-    let talk = Talk::of(case, peek, &wanted);
     let sense = conversation_sense(case, &plan, &talk, &table, fits);
     let stays = talk.last.as_ref().filter(|_| sense.stays());
     let order = plan.order(fits, stays.map(Conversation::target));
-    let own = |choice: &routing::Choice<'_>| table.own(case, choice, &asked);
+    let own = |choice: &routing::Choice<'_>| Choice {
+        began_turn: talk.began_turn_with(choice),
+        ..table.own(case, choice, &asked)
+    };
     let shadow = settings.routing.mode == Mode::Shadow;
     // In shadow mode nothing but the first is of interest besides what was asked for.
     let of_interest = |(place, choice): &(usize, &routing::Choice<'_>)| {
@@ -249,15 +285,17 @@ pub(super) async fn weigh(
     };
     let order = order.iter().enumerate().filter(of_interest);
     let told = looked.iter().filter(|_| telling);
+    let choices = order.map(|(_, choice)| own(choice)).collect();
+    let looked = told
+        .map(|(choice, why)| (own(choice), why.clone()))
+        .collect();
     Ok(Weighed {
         menu: Menu {
-            choices: order.map(|(_, choice)| own(choice)).collect(),
+            choices,
             shadow,
             talk: Some(talk),
         },
-        looked: told
-            .map(|(choice, why)| (own(choice), why.clone()))
-            .collect(),
+        looked,
         sense,
         level,
         ladder,
@@ -390,6 +428,7 @@ impl<'a> Table<'a> {
         case: &Case<'_>,
         choice: &routing::Choice<'_>,
         by_hand: bool,
+        began_turn: bool,
     ) -> Option<Unsuited> {
         if choice.asked {
             return None;
@@ -435,7 +474,11 @@ impl<'a> Table<'a> {
             model: choice.model,
             abilities: &abilities,
         };
-        if let Err(unfit) = fitness::fits(&self.demands(), &self.from(), &to) {
+        let fits = match began_turn {
+            true => fitness::goes_on,
+            false => fitness::fits,
+        };
+        if let Err(unfit) = fits(&self.demands(), &self.from(), &to) {
             return Some(Unsuited::Unfit(unfit));
         }
         let cost = cost(gate, place, choice.model, self.at_unix_ms, &self.expected);
@@ -456,6 +499,7 @@ impl<'a> Table<'a> {
             provider: place_of(case.gate, choice.provider).unwrap_or(asked.provider),
             model: Some(choice.model.to_owned()),
             changed: None,
+            began_turn: false,
             why: Some(choice.why.to_string()),
         }
     }
@@ -486,14 +530,32 @@ impl Talk {
             session: wanted.session.to_owned(),
             agent: case.caller.session.agent.clone(),
             model: wanted.model.to_owned(),
+            beginning: peek.beginning,
         };
         // Before the model has said anything there is no conversation to go on with.
         let goes_on = peek.asks.history.all().any(Seen::MODEL);
         let last = goes_on
             .then(|| case.gate.conversations.get(&talker))
             .flatten();
-        Self { talker, last }
+        let inside_turn = is_inside_turn(peek);
+        Self {
+            talker,
+            last,
+            inside_turn,
+        }
     }
+
+    /// Whether the turn is going on that this choice has begun.
+    fn began_turn_with(&self, choice: &routing::Choice<'_>) -> bool {
+        let last = self.last.as_ref().filter(|_| self.inside_turn);
+        last.is_some_and(|last| last.is_with(choice.provider, choice.model))
+    }
+}
+
+/// Whether the model is at work: the newest message is not the user's words.
+fn is_inside_turn(peek: &Peek<'_>) -> bool {
+    let turn = peek.asks.history.turn;
+    turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL))
 }
 
 /// Whether the conversation had better keep what served it last, where the plan says another one.
@@ -525,10 +587,9 @@ fn conversation_sense<'a>(
         let place = place_of(gate, provider)?;
         cost(gate, place, model, table.at_unix_ms, usage)
     };
-    let history = &table.peek.asks.history;
     let change = Change {
         now_ms,
-        at_user_turn: !history.turn.any(Seen::TOOL_RESULT.and(Seen::TOOL_CALL)),
+        at_user_turn: !talk.inside_turn,
         insists: plan.insists,
         costs: last.costs(now_ms, table.expected.input, table.expected.output, cost_of),
     };

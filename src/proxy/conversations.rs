@@ -9,13 +9,16 @@ use crate::policy::routing::conversation::Conversation;
 /// Conversations in a generation: some 200 bytes each.
 const GENERATION: usize = 16_384;
 
-/// Whose conversation it is: one of a session and an agent with one model, as far as clients tell them apart.
+/// Whose conversation it is: one of a session and an agent with one model. Agents work on several at once, so what the user
+/// said first tells them apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Talker {
     pub(super) session: String,
     pub(super) agent: Option<String>,
     /// The model that is asked for.
     pub(super) model: String,
+    /// A number made of what the user said first.
+    pub(super) beginning: u64,
 }
 
 /// All conversations.
@@ -60,6 +63,7 @@ mod tests {
             session: number.to_string(),
             agent: None,
             model: "m".to_owned(),
+            beginning: 0,
         }
     }
 

@@ -103,6 +103,11 @@ pub(super) fn line_up(case: &Case<'_>, choice: &Choice, account: &Account) -> Li
         own_patience(&call.parts.headers).filter(|_| !(reads_events && account.can_keep_company()));
     let patience = own.map_or(patience, |own| own.min(patience));
     let left = patience.saturating_sub(account.arrived().elapsed());
+    // Where another model may serve, some patience must be left for the one that was asked for.
+    let left = match choice.why {
+        Some(_) => left / 2,
+        None => left,
+    };
     Lineup {
         lane,
         need: Need {

@@ -71,6 +71,11 @@ impl Routing {
         })
     }
 
+    /// The conversation that the request belongs to.
+    pub(super) fn talk(&self) -> &Talk {
+        &self.talk
+    }
+
     /// What was asked for serves after all, here or at a fallback: the conversation goes on with that, and nothing is saved.
     /// In shadow mode it goes on with what would have served.
     pub(super) fn goes_elsewhere(&mut self, gate: &Gate, provider: usize) {

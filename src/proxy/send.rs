@@ -13,6 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use super::account::Account;
 use super::admit;
 use super::case::{Case, Choice};
+use super::choose;
 use super::gate::{Gate, Provider};
 use super::lanes::{LaneCell, NoTurn, Turn};
 use super::lineup::{self, Lineup};
@@ -57,7 +58,7 @@ pub(super) async fn send(
     mut once: Once,
     account: &mut Account,
 ) -> Result<Served, Refusal> {
-    let mut others = others(case, &choice);
+    let mut others = others(case, &choice, account);
     let mut route = route_to(case, choice, account)?;
     loop {
         let elsewhere = others.len() > 0;
@@ -87,9 +88,12 @@ fn route_to(case: &Case<'_>, choice: Choice, account: &mut Account) -> Result<Ro
 
 /// Who may serve the request if the choice does not: the model that was asked for, where it is not the choice itself; then
 /// its provider's fallbacks. These not where the body is gone once it is sent, or means something at its own provider only.
-fn others(case: &Case<'_>, choice: &Choice) -> std::vec::IntoIter<Choice> {
+fn others(case: &Case<'_>, choice: &Choice, account: &Account) -> std::vec::IntoIter<Choice> {
     let gate = case.gate;
-    let asked = Choice::asked(case.call, case.asked);
+    let asked = match choice.why {
+        Some(_) => choose::asked(case, account),
+        None => choice.clone(),
+    };
     let movable = matches!(case.call.body, CallBody::Kept(_))
         && case.call.endpoint.asks_a_model()
         && !case.asked.peek.is_some_and(|peek| peek.hidden_context);

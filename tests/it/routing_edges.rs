@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tollgate::config::settings::Secret;
+use tollgate::policy::limits::LimitRule;
 use tollgate::policy::priority::Pattern;
 use tollgate::policy::routing::{Mode, RouteRule, Target};
 use tollgate::policy::rules::Policy;
@@ -81,6 +82,76 @@ async fn routing_keeps_the_model_inside_a_tool_loop() {
         let (head, body) = tollgate.ask(ask).await;
         assert_eq!(head.status(), 200, "{}", body.text());
         assert_eq!(served(&answering), [model], "{turns} {in_loop} {task}");
+    }
+}
+
+/// The model's own thoughts in the loop of tools that it has begun, in each format that has them.
+const OWN_LOOPS: [(&str, &str, &str, &str); 4] = [
+    (
+        MESSAGES,
+        r#"{"model":"claude-opus-5-5","max_tokens":9000,"tools":[{"name":"look","input_schema":{"type":"object"}}],"messages":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"claude-opus-5-5","max_tokens":9000,"tools":[{"name":"look","input_schema":{"type":"object"}}],"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"t1","name":"look","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"seen"}]}]}"#,
+        "claude-haiku-5-5",
+    ),
+    (
+        CHAT,
+        r#"{"model":"gpt-5","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"gpt-5","tools":[{"type":"function","function":{"name":"look"}}],"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"look","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":"seen"}]}"#,
+        "gpt-5-mini",
+    ),
+    (
+        "POST /openai/v1/responses",
+        r#"{"model":"gpt-6.1-sol","store":false,"include":["reasoning.encrypted_content"],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}],"input":[{"role":"user","content":"begin"}]}"#,
+        r#"{"model":"gpt-6.1-sol","store":false,"include":["reasoning.encrypted_content"],"tools":[{"type":"function","name":"look","parameters":{"type":"object"}}],"input":[{"role":"user","content":"begin"},{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"e"},{"type":"function_call","id":"fc_1","call_id":"c1","name":"look","arguments":"{}"},{"type":"function_call_output","call_id":"c1","output":"seen"}]}"#,
+        "gpt-6-luna",
+    ),
+    (
+        "POST /gemini/v1beta/models/gemini-4-argon:generateContent",
+        r#"{"tools":[{"functionDeclarations":[{"name":"look"}]}],"contents":[{"role":"user","parts":[{"text":"begin"}]}]}"#,
+        r#"{"tools":[{"functionDeclarations":[{"name":"look"}]}],"contents":[{"role":"user","parts":[{"text":"begin"}]},{"role":"model","parts":[{"functionCall":{"name":"look","args":{}},"thoughtSignature":"s"}]},{"role":"user","parts":[{"functionResponse":{"name":"look","response":{}}}]}]}"#,
+        "gemini-3.5-flash-lite",
+    ),
+];
+
+#[tokio::test]
+async fn routing_lets_a_model_go_on_with_its_own_thoughts() {
+    for (line, begins, goes_on, rung) in OWN_LOOPS {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+        let ask = async |task: &str, body: &str| {
+            let headers = [("x-tollgate-task", task)];
+            let (head, body) = tollgate.ask(request(line, &headers, body)).await;
+            assert_eq!(head.status(), 200, "{}", body.text());
+            let arrived = answering.take();
+            (asked_model(&arrived[0]), arrived[0].body.text())
+        };
+        assert_eq!(ask("ui", begins).await.0, rung, "{line}");
+        for task in ["coding", "ui"] {
+            let (model, sent) = ask(task, goes_on).await;
+            assert_eq!(model, rung, "{line}");
+            let asked = goes_on.split('"').nth(3).unwrap();
+            assert_eq!(
+                sent,
+                goes_on.replacen(asked, rung, usize::from(asked != "functionDeclarations"))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn routing_leaves_a_loop_to_the_model_whose_thoughts_are_in_it() {
+    for (line, begins, goes_on, _) in OWN_LOOPS {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+        for (task, body) in [("coding", begins), ("ui", goes_on)] {
+            let headers = [("x-tollgate-task", task)];
+            let (head, _) = tollgate.ask(request(line, &headers, body)).await;
+            let arrived = answering.take();
+            assert_eq!(arrived[0].body.text(), body, "{line}");
+            assert_eq!(head.value("x-tollgate-route"), None);
+        }
     }
 }
 
@@ -203,6 +274,132 @@ async fn routing_tells_the_conversations_of_two_sessions_apart() {
             "claude-opus-5-5"
         ]
     );
+}
+
+#[tokio::test]
+async fn routing_tells_the_conversations_of_one_session_apart() {
+    let answering = provider().await;
+    let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+    let tollgate = routing(answering.address, Mode::On, rules, &[], |_| ()).await;
+    let ask = async |about: &str, task: &str, in_loop: bool| {
+        let mut body = conversation(1, in_loop, 0);
+        // Agents begin all of their conversations with the same words.
+        let same = "project ".repeat(200);
+        body["messages"][0]["content"] = json!([
+            {"type": "text", "text": same},
+            {"type": "text", "text": format!("{same}{about}")},
+        ]);
+        tollgate.ask(with_task(MESSAGES, Some(task), &body)).await;
+    };
+    ask("one", "ui", false).await;
+    ask("two", "coding", false).await;
+    ask("one", "coding", true).await;
+    ask("two", "ui", true).await;
+    assert_eq!(
+        served(&answering),
+        [
+            "claude-haiku-5-5",
+            "claude-opus-5-5",
+            "claude-haiku-5-5",
+            "claude-opus-5-5"
+        ]
+    );
+}
+
+/// A conversation in which a model has thought.
+const THOUGHT: &str = r#"{"model":"claude-opus-4-6","max_tokens":8000,"messages":[{"role":"user","content":"begin"},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"}, {"type":"text","text":"yes"}]},{"role":"user","content":"go on"}]}"#;
+const BEGUN: &str = r#"{"model":"claude-opus-4-6","max_tokens":8000,"messages":[{"role":"user","content":"begin"}]}"#;
+
+#[tokio::test]
+async fn routing_takes_other_models_thoughts_from_what_the_asked_model_gets() {
+    let cut = THOUGHT.replace(
+        r#"{"type":"thinking","thinking":"t","signature":"s"}, "#,
+        "",
+    );
+    // The first request's task, the second one's, the mode, and what the second one's model gets.
+    for (first, second, mode, expected) in [
+        ("ui", "coding", Mode::On, &*cut),
+        ("coding", "coding", Mode::On, THOUGHT),
+        ("ui", "coding", Mode::Shadow, THOUGHT),
+    ] {
+        let answering = provider().await;
+        let rules = vec![for_task("ui", "cheap"), for_task("coding", "asked")];
+        let tollgate = routing(answering.address, mode, rules, &[], |_| ()).await;
+        let ask = async |task: &str, body: &str| {
+            let headers = [("x-tollgate-task", task)];
+            tollgate.ask(request(MESSAGES, &headers, body)).await;
+        };
+        ask(first, BEGUN).await;
+        ask(second, THOUGHT).await;
+        let arrived = answering.take();
+        assert_eq!(
+            arrived[1].body.text(),
+            expected,
+            "{first} {second} {mode:?}"
+        );
+        // What was said before stays cut, or the provider would have to read it all anew.
+        ask(second, THOUGHT).await;
+        assert_eq!(answering.take()[0].body.text(), expected);
+    }
+}
+
+#[tokio::test]
+async fn routing_takes_other_models_thoughts_out_on_the_way_back_too() {
+    let turn = AtomicUsize::new(0);
+    let answering = Upstream::start().await.answering(move |arrived| {
+        match turn.fetch_add(1, Ordering::Relaxed) {
+            1 => error("400 Bad Request"),
+            _ => plain(arrived),
+        }
+    });
+    let tollgate = to(answering.address, "cheap").await;
+    tollgate.ask(request(MESSAGES, &[], BEGUN)).await;
+    let (head, _) = tollgate.ask(request(MESSAGES, &[], THOUGHT)).await;
+    assert_eq!(head.status(), 200);
+    let arrived = answering.take();
+    assert_eq!(asked_model(&arrived[2]), "claude-opus-4-6");
+    assert!(!arrived[2].body.text().contains("signature"));
+}
+
+#[tokio::test]
+async fn routing_leaves_the_asked_model_half_of_a_clients_patience() {
+    let upstream = Upstream::start().await;
+    let local = Upstream::start().await;
+    let address = local.address;
+    let rules = vec![rule("all", "ollama/llama3.1")];
+    let tollgate = routing(upstream.address, Mode::On, rules, &[], move |settings| {
+        let mut providers = settings.providers.iter_mut();
+        let ollama = providers.find(|one| one.name == "ollama").unwrap();
+        ollama.base_url = format!("http://{address}").parse().unwrap();
+        settings.limits.push(LimitRule {
+            provider: Some(Pattern::new("ollama")),
+            concurrency: Some(1),
+            ..LimitRule::default()
+        });
+    })
+    .await;
+    let mut body = conversation(1, false, 0);
+    body.as_object_mut().unwrap().remove("tools");
+    let mut first = tollgate.connect().await;
+    first.send(request(MESSAGES, &[], body.to_string())).await;
+    let (_busy, ..) = local.request().await;
+    let mut second = tollgate.connect().await;
+    // It waits for its turn for 1.8 of these two seconds.
+    let patience = [("x-stainless-timeout", "2")];
+    second
+        .send(request(MESSAGES, &patience, body.to_string()))
+        .await;
+    let (mut provider, _, sent) = upstream.request().await;
+    assert_eq!(sent.json()["model"], "claude-opus-5-5");
+    provider
+        .send(json_answer(
+            r#"{"id":"m","model":"claude-opus-5-5","stop_reason":"end_turn","content":[],"usage":{"input_tokens":1,"output_tokens":1}}"#,
+        ))
+        .await;
+    let (head, _) = second.message().await;
+    assert_eq!(head.status(), 200);
+    let waited: u64 = head.value("x-tollgate-queued-ms").unwrap().parse().unwrap();
+    assert!((700..1_400).contains(&waited), "{waited} ms");
 }
 
 #[tokio::test]

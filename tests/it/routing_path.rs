@@ -791,6 +791,73 @@ async fn routing_never_exceeds_a_hard_budget_of_a_rung() {
     assert!(served.iter().any(|model| model == "claude-sonnet-5-5"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn routing_in_parallel_spends_no_more_than_a_hard_budget_of_a_rung_and_refuses_nobody() {
+    let answering = provider().await;
+    let budgets = [
+        ("budgets.haiku.scope", "model:claude-haiku-5-5"),
+        ("budgets.haiku.window", "hour"),
+        ("budgets.haiku.limit", "0.003 usd"),
+        ("budgets.haiku.hard", "true"),
+    ];
+    let rules = vec![rule("r", "bottom")];
+    let tollgate = routing(answering.address, Mode::On, rules, &budgets, |_| ()).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..60 {
+        let mut wire = tollgate.connect().await;
+        clients.spawn(async move {
+            // Longer than what the provider says that it read.
+            let body = format!(
+                r#"{{"model":"claude-opus-5-5","max_tokens":100,"messages":[{{"role":"user","content":"{}"}}]}}"#,
+                "word ".repeat(800)
+            );
+            let session = format!("s{}", client % 7);
+            let headers = [("x-tollgate-session", &*session)];
+            wire.send(request("POST /anthropic/v1/messages", &headers, body))
+                .await;
+            wire.message().await.0.status()
+        });
+    }
+    let statuses = clients.join_all().await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    tollgate.settled().await;
+    let records = tollgate.records().await;
+    let of_haiku = |record: &&Record| record.sent_model.as_deref() == Some("claude-haiku-5-5");
+    let spent: Cost = records
+        .iter()
+        .filter(of_haiku)
+        .filter_map(|record| record.cost)
+        .sum();
+    assert!(Cost::ZERO < spent && spent <= usd("0.003"), "spent {spent}");
+    let saved: i128 = records
+        .iter()
+        .filter_map(|record| record.saving)
+        .map(Cost::attos)
+        .sum();
+    let shown = tollgate.metric("tollgate_saved_usd", &["mode=\"on\""]);
+    assert!((shown - Cost::from_attos(saved).as_f64_for_display()).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn routing_sends_to_no_other_wire_format_and_to_nothing_dearer() {
+    let to_openai = rule("r", "openai/gpt-6-luna");
+    let served = serves(vec![to_openai], anthropic("claude-opus-5-5", &[]))
+        .await
+        .0;
+    assert_eq!(served, "claude-opus-5-5");
+    let answering = provider().await;
+    let rules = vec![rule("r", "down")];
+    let tollgate = routing(answering.address, Mode::On, rules, &[], |settings| {
+        let mut ladders = settings.routing.ladders.iter_mut();
+        let ladder = ladders.find(|ladder| ladder.name == "anthropic").unwrap();
+        ladder.rungs.reverse();
+        ladder.unchecked_prices = true;
+    })
+    .await;
+    tollgate.ask(anthropic("claude-sonnet-5-5", &[])).await;
+    assert_eq!(self::served(&answering), ["claude-sonnet-5-5"]);
+}
+
 #[tokio::test]
 async fn routing_starts_lower_when_budgets_get_full() {
     let answering = provider().await;

@@ -97,6 +97,31 @@ pub(crate) fn plan(
     Ok(plan.steps)
 }
 
+/// What of the conversation has to be cut because another model thought it.
+pub(crate) fn foreign_thoughts(asks: &Asks<'_>, to: &Abilities) -> Vec<Step> {
+    let (earlier, all) = (asks.history.earlier, asks.history.all());
+    let cuts = [
+        (
+            earlier.any(Seen::THINKING) && to.foreign_thinking != Some(true),
+            rules::THOUGHTS_DROPPED,
+            Act::CutThoughts,
+        ),
+        (
+            earlier.any(Seen::SIGNATURE),
+            rules::SIGNATURES_DROPPED,
+            Act::CutSignatures,
+        ),
+        (
+            // Items that have an id must not miss their reasoning.
+            earlier.any(Seen::REASONING) && !all.any(Seen::ITEM_ID),
+            rules::REASONING_DROPPED,
+            Act::CutReasoning,
+        ),
+    ];
+    let cuts = cuts.into_iter().filter(|(needed, ..)| *needed);
+    cuts.map(|(_, rule, act)| Step { rule, act }).collect()
+}
+
 struct Plan<'a> {
     demands: &'a Demands<'a>,
     asks: &'a Asks<'a>,
@@ -238,15 +263,6 @@ impl Plan<'_> {
     }
 
     fn history(&mut self) {
-        let earlier = self.asks.history.earlier;
-        if earlier.any(Seen::THINKING) && self.to.foreign_thinking != Some(true) {
-            self.add(rules::THOUGHTS_DROPPED, Act::CutThoughts);
-        }
-        if earlier.any(Seen::SIGNATURE) {
-            self.add(rules::SIGNATURES_DROPPED, Act::CutSignatures);
-        }
-        if earlier.any(Seen::REASONING) {
-            self.add(rules::REASONING_DROPPED, Act::CutReasoning);
-        }
+        self.steps.extend(foreign_thoughts(self.asks, self.to));
     }
 }

@@ -52,6 +52,7 @@ pub(super) fn peek(body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         asks: Asks::default(),
         stated: Stated::default(),
         newest_user_text: None,
+        beginning: 0,
         side_request: false,
     };
     let mut plain = true;

@@ -5,12 +5,18 @@
 //! except names, ids and signatures; media payloads are counted apart; what has no fixed shape (tool arguments) counts
 //! with its punctuation, as the model reads that too.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use super::cursor::Cursor;
 use super::history::{self, History, Seen};
 use crate::llm::estimate::PromptSize;
 
 /// Nesting beyond which a value is counted by its length only. Real content nests about eight deep.
 const MAX_DEPTH: u32 = 48;
+
+/// How much of each of the first texts tells conversations apart: the end, where agents that begin all of theirs with the
+/// same words come to the point.
+const BEGINNING_BYTES: usize = 256;
 
 /// What the walk has found so far.
 #[derive(Default)]
@@ -38,6 +44,21 @@ impl<'a> Prompt<'a> {
             .iter()
             .rev()
             .map(|(start, end)| &self.texts[*start..*end])
+    }
+
+    /// A number made of the first user message that has any text: the same for every request of a conversation, which
+    /// grows at its other end. 0 if there is none.
+    pub(super) fn beginning(&self) -> u64 {
+        let Some((start, end)) = self.turns.first() else {
+            return 0;
+        };
+        let mut hash = DefaultHasher::new();
+        for text in &self.texts[*start..*end] {
+            let tail = text.len().saturating_sub(BEGINNING_BYTES);
+            hash.write_usize(text.len());
+            hash.write(&text.as_bytes()[tail..]);
+        }
+        hash.finish()
     }
 
     /// Counts a value of no fixed shape by its length.

@@ -193,6 +193,11 @@ impl Conversation {
         *self.provider == *provider && *self.model == *model
     }
 
+    /// Whether another model than this one may have said something in it.
+    pub fn had_others(&self, provider: &str, model: &str) -> bool {
+        self.moved_ms.is_some() || !self.is_with(provider, model)
+    }
+
     /// The provider and the model that served last.
     pub fn target(&self) -> (&str, &str) {
         (&self.provider, &self.model)
