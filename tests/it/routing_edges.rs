@@ -607,6 +607,9 @@ async fn routing_reads_every_line_of_the_beta_header() {
     assert_eq!(served, "claude-haiku-5-5");
 }
 
+/// A request's line, headers and body.
+type Raw<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
 #[tokio::test]
 async fn routing_leaves_alone_what_it_does_not_understand() {
     let gzip = {
@@ -617,7 +620,7 @@ async fn routing_leaves_alone_what_it_does_not_understand() {
             .unwrap();
         coder.finish().unwrap()
     };
-    let cases: [(&str, &[(&str, &str)], &[u8]); 5] = [
+    let cases: [Raw<'_>; 5] = [
         (MESSAGES, &[("content-encoding", "gzip")], &gzip),
         (MESSAGES, &[], b"{\"model\":\"claude-opus-5-5\", no json"),
         (MESSAGES, &[], b"{\"max_tokens\":1,\"messages\":[]}"),
