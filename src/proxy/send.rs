@@ -116,8 +116,10 @@ fn others(case: &Case<'_>, choice: &Choice, account: &Account) -> std::vec::Into
 /// Whether a provider refuses a request that was changed for another model: then that may be why, and the request goes to
 /// the model that was asked for. One that is not there, or not for us, is left alone for a while.
 fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Box<Reply>, Refusal>) -> bool {
-    let (Some(_), Ok(reply)) = (&choice.why, answer) else {
-        return false;
+    let reply = match answer {
+        _ if choice.why.is_none() => return false,
+        Ok(reply) => reply,
+        Err(refusal) => return broke_at_home(case, choice, refusal),
     };
     let status = reply.response.status().as_u16();
     let gate = case.gate;
@@ -139,6 +141,14 @@ fn is_refused(case: &Case<'_>, choice: &Choice, answer: &Result<Box<Reply>, Refu
         gate.metrics.route_refused();
     }
     refused
+}
+
+/// Whether a model on the caller's own hardware broke off, as one does for which there is not enough memory: nobody bills
+/// what it did till then, so the request can be sent again. Elsewhere it may have been billed.
+fn broke_at_home(case: &Case<'_>, choice: &Choice, refusal: &Refusal) -> bool {
+    let at_home = case.gate.providers[choice.provider].settings.is_local();
+    let broke = matches!(refusal, Refusal::UpstreamClosed | Refusal::UpstreamInvalid);
+    at_home && broke
 }
 
 /// The next one for whom the budgets have room.

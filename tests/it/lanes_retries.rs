@@ -156,7 +156,6 @@ async fn a_wait_beyond_the_deadline_is_told_at_once_with_the_providers_own_answe
 }
 
 #[tokio::test]
-#[ignore = "two refusals before anything has passed are taken for a limit of one request a minute (policy::lane::climb)"]
 async fn a_provider_that_refuses_for_ever_is_asked_four_times_and_the_lane_stays_usable() {
     let well = Arc::new(AtomicBool::new(false));
     let now_well = Arc::clone(&well);

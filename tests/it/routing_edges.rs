@@ -607,6 +607,9 @@ async fn routing_reads_every_line_of_the_beta_header() {
     assert_eq!(served, "claude-haiku-5-5");
 }
 
+/// A request's line, headers and body.
+type Raw<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+
 #[tokio::test]
 async fn routing_leaves_alone_what_it_does_not_understand() {
     let gzip = {
@@ -617,7 +620,7 @@ async fn routing_leaves_alone_what_it_does_not_understand() {
             .unwrap();
         coder.finish().unwrap()
     };
-    let cases: [(&str, &[(&str, &str)], &[u8]); 5] = [
+    let cases: [Raw<'_>; 5] = [
         (MESSAGES, &[("content-encoding", "gzip")], &gzip),
         (MESSAGES, &[], b"{\"model\":\"claude-opus-5-5\", no json"),
         (MESSAGES, &[], b"{\"max_tokens\":1,\"messages\":[]}"),
@@ -860,6 +863,35 @@ async fn routing_survives_a_local_model_that_is_not_running() {
         tollgate.metric("tollgate_requests_in_flight", &["ollama"]),
         0.0
     );
+}
+
+#[tokio::test]
+async fn routing_survives_a_local_model_that_breaks_off_and_pays_no_hosted_one_twice() {
+    for at_home in [true, false] {
+        let (answering, other) = (provider().await, Upstream::start().await);
+        let address = other.address;
+        let rules = vec![rule("all", "ollama/llama3.1")];
+        let tollgate = routing(answering.address, Mode::On, rules, &[], move |settings| {
+            let mut providers = settings.providers.iter_mut();
+            let ollama = providers.find(|one| one.name == "ollama").unwrap();
+            ollama.base_url = format!("http://{address}").parse().unwrap();
+            ollama.local = Some(at_home);
+            ollama.api_key = Some(Secret::new("sk-of-ollama"));
+        })
+        .await;
+        let mut body = conversation(1, false, 0);
+        body.as_object_mut().unwrap().remove("tools");
+        let mut client = tollgate.connect().await;
+        client.send(request(MESSAGES, &[], body.to_string())).await;
+        let (provider, ..) = other.request().await;
+        drop(provider);
+        let (head, _) = client.message().await;
+        assert_eq!(head.status() == 200, at_home);
+        assert_eq!(answering.take().len(), usize::from(at_home));
+        let record = tollgate.record_of_cut(&head).await;
+        assert_eq!(record.routed_by.is_none(), at_home);
+        tollgate.settled().await;
+    }
 }
 
 #[tokio::test]

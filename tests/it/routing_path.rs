@@ -375,11 +375,14 @@ async fn serves(rules: Vec<RouteRule>, request: Vec<u8>) -> (String, Option<Stri
     (served(&answering).remove(0), route)
 }
 
+/// A rule, the headers of a request, and whether the rule holds for it.
+type Case = (RouteRule, Vec<(&'static str, &'static str)>, bool);
+
 #[tokio::test]
 async fn routing_rules_hold_by_each_of_their_conditions() {
     let pattern = |text: &str| Some(Pattern::new(text));
     let all = || rule("r", "cheap");
-    let mut cases: Vec<(RouteRule, Vec<(&str, &str)>, bool)> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     let task = || RouteRule {
         task: pattern("ui"),
         ..all()
