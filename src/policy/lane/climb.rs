@@ -251,6 +251,10 @@ impl Climb {
         if self.refused_at_ms.is_some() && self.requests == 0 {
             return;
         }
+        if self.value.is_none() && self.known(now_ms) == 0 {
+            // Nothing has ever passed: that is no rate of one a minute, but something else, for which there are pauses.
+            return;
+        }
         let since = self.refused_at_ms.map(|at_ms| now_ms.saturating_sub(at_ms));
         let known = self.known(now_ms);
         let was_found = since.is_some() && !self.searching;
@@ -435,6 +439,18 @@ mod tests {
             climb.refused(slot, slot + 1, slot * 20_000);
         }
         assert_eq!(climb.value, Some(875_000));
+    }
+
+    #[test]
+    fn refusals_before_anything_has_passed_make_no_rate() {
+        let mut climb = Climb::new(None, MILLI, MINUTE, 0);
+        for slot in 0..10 {
+            climb.refused(slot, slot + 1, slot * 20_000);
+        }
+        assert_eq!(climb.value, None);
+        climb.passed(1, 200_000, 200_000);
+        climb.refused(11, 12, 200_000);
+        assert!(climb.value.is_some());
     }
 
     #[test]
