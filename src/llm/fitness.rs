@@ -199,22 +199,24 @@ fn same_provider(from: &Rung<'_>, to: &Rung<'_>) -> bool {
     from.provider == to.provider
 }
 
+/// Whether requests of this kind are ever given to another model.
+pub const fn may_move(endpoint: Endpoint) -> bool {
+    matches!(
+        endpoint,
+        Endpoint::Messages
+            | Endpoint::ChatCompletions
+            | Endpoint::Responses
+            | Endpoint::GenerateContent
+            | Endpoint::OllamaChat
+            | Endpoint::OllamaGenerate
+    )
+}
+
 /// Whether the request can be given to any other model at all.
 fn movable(demands: &Demands<'_>, from: &Rung<'_>, to: &Rung<'_>) -> Result<(), Unfit> {
     let (peek, asks) = (demands.peek, &demands.peek.asks);
     let moved = !same_provider(from, to);
-    refuse(
-        !matches!(
-            demands.endpoint,
-            Endpoint::Messages
-                | Endpoint::ChatCompletions
-                | Endpoint::Responses
-                | Endpoint::GenerateContent
-                | Endpoint::OllamaChat
-                | Endpoint::OllamaGenerate
-        ),
-        Reason::Endpoint,
-    )?;
+    refuse(!may_move(demands.endpoint), Reason::Endpoint)?;
     refuse(peek.form.is_some(), Reason::Form)?;
     let named = |reason, part: &str| Unfit {
         reason,

@@ -63,7 +63,8 @@ pub struct Peek<'a> {
     /// Their names, and those of the provider's own tools and MCP servers, escapes resolved: a tool that the provider
     /// defines has its type here and its name, an MCP server `mcp` and its name. Empty for what has no readable name.
     pub declared: Vec<Cow<'a, str>>,
-    /// The provider holds a part of the request that may declare tools (a template, cached content, a thread).
+    /// Tools may be declared where they are not looked for: the provider holds a part of the request (a template, cached
+    /// content, a thread), or a part of the conversation declares some (Codex's `additional_tools`).
     pub hidden_tools: bool,
     /// Models that are named besides `model`: to fall back to, or that a tool uses. Empty for what cannot be read.
     pub other_models: Vec<Cow<'a, str>>,
@@ -230,7 +231,7 @@ pub fn peek(endpoint: Endpoint, body: &[u8]) -> Result<Peek<'_>, Unparsed> {
         background: fields.get(Field::Background).is_some_and(is_true),
         tools: declared.count,
         declared: declared.names,
-        hidden_tools: hides_tools(&fields),
+        hidden_tools: hides_tools(&fields) || prompt.brings_tools,
         other_models: declared.models,
         thinking: asks_to_think(&fields),
         hidden_context,

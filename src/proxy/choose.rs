@@ -217,7 +217,7 @@ pub(super) async fn weigh(
     let (Some(peek), Some(model)) = (case.asked.peek, asked.model.as_deref()) else {
         return Ok(Weighed::nothing(asked));
     };
-    if settings.routing.mode == Mode::Off || !can_be_changed(case) {
+    if settings.routing.mode == Mode::Off || pinned || !can_be_changed(case) {
         return Ok(Weighed::nothing(asked));
     }
     let level = level(case, &asked, account).await?;
@@ -339,7 +339,10 @@ fn can_be_changed(case: &Case<'_>) -> bool {
         .contains_key(header::CONTENT_ENCODING);
     // Azure: the deployment in the path is the model, and what others are called there nobody knows.
     let deployed = case.call.rest.contains("/deployments/");
-    matches!(case.call.body, CallBody::Kept(_)) && !encoded && !deployed
+    fitness::may_move(case.call.endpoint)
+        && matches!(case.call.body, CallBody::Kept(_))
+        && !encoded
+        && !deployed
 }
 
 /// The level of the request's budgets, if there are budgets and a rule that asks for it.

@@ -16,12 +16,15 @@ const LEFT_ALONE_MS: u64 = 600_000;
 /// A model by its provider's name (in the catalogue, or in the config) and its own.
 type Name = (Box<str>, Box<str>);
 
+/// What models can do, by their names.
+type ByModel = HashMap<Box<str>, Arc<Abilities>>;
+
 /// What is known.
 #[derive(Debug)]
 pub(super) struct KnownModels {
     table: AbilityTable,
     /// By provider, then by model.
-    abilities: Mutex<HashMap<Box<str>, HashMap<Box<str>, Arc<Abilities>>>>,
+    abilities: Mutex<HashMap<Box<str>, ByModel>>,
     /// Until when they are left alone, in Unix milliseconds, for each key that providers were shown: what one client's key
     /// may not use, or a bad key, says nothing about others.
     refused: Mutex<HashMap<(Name, Box<str>), u64>>,

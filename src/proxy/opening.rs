@@ -5,6 +5,7 @@
 //! that moves on) is not held back for long: its answer passes as it is then.
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,12 +24,30 @@ use crate::llm::reading::AnswerError;
 /// Longest beginning that is held back, in bytes.
 const LONGEST_BYTES: usize = 64 * 1024;
 
+/// Longest beginning that is looked at, in bytes without compression.
+const LONGEST_PLAIN_BYTES: usize = 1024 * 1024;
+
 /// Longest time for which a beginning is held back once its head is there: what comes later is an answer, for all that
 /// anybody can wait to see.
 const LONGEST_TIME: Duration = Duration::from_secs(2);
 
 /// What comes of a body.
 type Came = Result<Frame<Bytes>, hyper::Error>;
+
+/// The plain bytes that are looked at: so many and no more, however much a few compressed ones inflate to.
+struct Looked(Vec<u8>);
+
+impl Write for Looked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = LONGEST_PLAIN_BYTES.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The beginning of an answer.
 #[derive(Debug)]
@@ -73,7 +92,7 @@ pub(super) async fn open(
     let failed = status.is_client_error() || status.is_server_error();
     let headers = response.headers().clone();
     let framing = Framing::of(&headers);
-    let mut decoder = Decoder::new(Coding::of(&headers), Vec::new());
+    let mut decoder = Decoder::new(Coding::of(&headers), Looked(Vec::new()));
     let mut begun = VecDeque::new();
     let until = Instant::now() + LONGEST_TIME;
     let body = response.body_mut();
@@ -108,7 +127,8 @@ pub(super) async fn open(
             }
             continue;
         }
-        let seen = match opening::opening(framing, &headers, decoder.sink(), ended, now_ms, news) {
+        let seen = match opening::opening(framing, &headers, &decoder.sink().0, ended, now_ms, news)
+        {
             opening::Opening::Error(error) => Seen::Error(error),
             opening::Opening::Answer => Seen::Answer,
             opening::Opening::Undecided if ended => Seen::Nothing,
@@ -118,7 +138,7 @@ pub(super) async fn open(
         return Opening { begun, seen };
     }
     let seen = if failed {
-        let error = read_error(status.as_u16(), &headers, decoder.sink(), now_ms, news);
+        let error = read_error(status.as_u16(), &headers, &decoder.sink().0, now_ms, news);
         Seen::Error(error.unwrap_or_default())
     } else if cut {
         Seen::Cut

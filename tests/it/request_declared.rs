@@ -495,3 +495,16 @@ fn the_worst_case_counts_every_byte_but_those_of_images() {
     let worst = worst_case_input(&peek.prompt, peek.body_bytes, peek.hidden_input, None);
     assert!(worst < 60_000, "{worst}");
 }
+
+#[test]
+fn tools_that_the_conversation_brings_are_not_overlooked() {
+    let codex = r#"{"model":"gpt-6.1-sol","input":[{"type":"additional_tools","id":"at_1","role":"developer",
+        "tools":[{"type":"namespace","name":"functions","tools":[{"type":"custom","name":"exec"}]}]},
+        {"type":"message","role":"user","content":[{"type":"input_text","text":"hi"}]}]}"#;
+    let peek = read(Endpoint::Responses, codex);
+    assert!(peek.hidden_tools);
+    assert!(peek.asks.strange.is_some(), "no other model gets it");
+    let plain =
+        r#"{"model":"m","input":[{"type":"message","role":"user","content":"additional_tools"}]}"#;
+    assert!(!read(Endpoint::Responses, plain).hidden_tools);
+}

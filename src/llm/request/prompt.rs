@@ -25,6 +25,8 @@ pub(super) struct Prompt<'a> {
     pub(super) messages: u32,
     /// Something is referred to whose size nothing here bounds: a file by its id or address, except an image.
     pub(super) refers_to_files: bool,
+    /// A part of the conversation declares tools (Codex's `additional_tools`).
+    pub(super) brings_tools: bool,
     /// What the conversation holds that a model may reject.
     pub(super) history: History,
     /// The first role, block or member of a message that is not known.
@@ -150,6 +152,7 @@ impl<'a> Prompt<'a> {
             }
         }
         self.note(kind, history::item(kind).or_else(|| history::block(kind)));
+        self.brings_tools |= kind == "additional_tools";
         if has_id && kind != "reasoning" {
             self.message.note(Seen::ITEM_ID);
         }

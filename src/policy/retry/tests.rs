@@ -263,7 +263,6 @@ fn another_account_may_serve_what_this_one_is_out_of_order_or_out_of_money_for()
         let error = AnswerError {
             kind: Some(kind.to_owned()),
             code: Some(code.to_owned()),
-            ..AnswerError::default()
         };
         let failed = Failed::Answered {
             status,
