@@ -4,38 +4,30 @@
 //! The order is `policy::routing`'s; what a model can do is `llm::fitness`'s. Here both meet the request: who else speaks
 //! its format, whom its caller may use, what each would cost, and what served the conversation last.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
+mod suits;
 
-use http::{HeaderMap, header};
+use http::header;
 
+pub(super) use self::suits::Unsuited;
+use self::suits::{Table, cost, place_of};
 use super::account::Account;
+use super::admit;
 use super::ask;
-use super::authenticate::Credential;
-use super::book;
 use super::case::{Case, Changed, Choice};
 use super::conversations::Talker;
 use super::identify::bad_tag;
 use super::parse::CallBody;
-use super::police;
 use super::throttle::Wish;
-use super::{admit, gate::Gate};
 use crate::config::settings::ThrottleMode;
-use crate::llm::abilities::Abilities;
 use crate::llm::adapt::{self, Incoming};
-use crate::llm::catalogue::Status;
-use crate::llm::estimate;
-use crate::llm::fitness::{self, Demands, Rung, Unfit};
+use crate::llm::fitness::{self, Rung};
 use crate::llm::request::{Peek, Seen};
 use crate::llm::usage::Usage;
-use crate::llm::wire::Endpoint;
 use crate::policy::explicit;
 use crate::policy::routing::conversation::{Change, Conversation, Sense, sense};
 use crate::policy::routing::{self, Mode, Plan, To, Wanted};
 use crate::policy::throttle::Level;
 use crate::refusal::Refusal;
-use crate::units::Cost;
 
 /// The header by which a client keeps its model.
 const ROUTE_HEADER: &str = "x-tollgate-route";
@@ -75,42 +67,6 @@ pub(super) struct Weighed {
     pub(super) level: Level,
     /// The ladder that knows the model.
     pub(super) ladder: Option<String>,
-}
-
-/// Why a candidate does not come into question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unsuited {
-    /// It cannot do what the request needs.
-    Unfit(Unfit),
-    /// There is no provider of that name.
-    NoProvider,
-    /// Its provider speaks another wire format.
-    OtherFormat,
-    /// tollgate has no key for its provider.
-    NoKey,
-    /// The caller's policies forbid it.
-    Forbidden,
-    /// Its provider has said lately that it does not serve it.
-    Refused,
-    /// Its provider has ended it.
-    Retired,
-    /// This request would cost more with it.
-    Dearer,
-}
-
-impl fmt::Display for Unsuited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unsuited::Unfit(unfit) => return unfit.fmt(f),
-            Unsuited::NoProvider => "its provider is not enabled",
-            Unsuited::OtherFormat => "its provider speaks another wire format",
-            Unsuited::NoKey => "tollgate has no api_key for its provider",
-            Unsuited::Forbidden => "the caller's policies do not allow it",
-            Unsuited::Refused => "its provider refused it lately",
-            Unsuited::Retired => "its provider has ended it",
-            Unsuited::Dearer => "this request would cost more with it",
-        })
-    }
 }
 
 impl Menu {
@@ -360,171 +316,6 @@ async fn level(case: &Case<'_>, asked: &Choice, account: &mut Account) -> Result
         priority: case.class.priority,
     };
     gate.throttle.level(gate, &wish).await
-}
-
-/// What is needed to look at candidates.
-struct Table<'a> {
-    endpoint: Endpoint,
-    peek: &'a Peek<'a>,
-    betas: Cow<'a, str>,
-    dialect: Option<crate::llm::wire::Dialect>,
-    from_provider: &'a str,
-    from_model: &'a str,
-    from: Arc<Abilities>,
-    /// What the request is expected to use, nothing of it from a cache.
-    expected: Usage,
-    /// What that costs with the model that was asked for.
-    cost: Option<Cost>,
-    at_unix_ms: u64,
-    depth: Option<u32>,
-}
-
-impl<'a> Table<'a> {
-    fn new(case: &Case<'a>, peek: &'a Peek<'a>, asked: &'a Choice, account: &Account) -> Self {
-        let gate = case.gate;
-        let provider = &gate.providers[asked.provider].settings;
-        let model = asked.model.as_deref().unwrap_or_default();
-        let estimate = ask::estimate(case, asked);
-        let expected = Usage {
-            input: estimate.input_by_size,
-            output: estimate.expected.output,
-            ..Usage::default()
-        };
-        let at_unix_ms = account.record().id.unix_ms();
-        Self {
-            endpoint: case.call.endpoint,
-            peek,
-            betas: betas(&case.call.parts.headers),
-            dialect: case.call.endpoint.dialect(),
-            from_provider: &provider.name,
-            from_model: model,
-            from: gate
-                .known
-                .abilities(&gate.catalogue, &provider.catalogue, model),
-            cost: cost(gate, asked.provider, model, at_unix_ms, &expected),
-            expected,
-            at_unix_ms,
-            depth: account.record().depth,
-        }
-    }
-
-    fn demands(&self) -> Demands<'_> {
-        Demands {
-            endpoint: self.endpoint,
-            peek: self.peek,
-            betas: &self.betas,
-            prompt_tokens: estimate::input_tokens(&self.peek.prompt),
-        }
-    }
-
-    fn from(&self) -> Rung<'_> {
-        Rung {
-            provider: self.from_provider,
-            model: self.from_model,
-            abilities: &self.from,
-        }
-    }
-
-    /// Why a candidate does not come into question; `None` if it does.
-    fn look(
-        &self,
-        case: &Case<'_>,
-        choice: &routing::Choice<'_>,
-        by_hand: bool,
-        began_turn: bool,
-    ) -> Option<Unsuited> {
-        if choice.asked {
-            return None;
-        }
-        let gate = case.gate;
-        let Some(place) = place_of(gate, choice.provider) else {
-            return Some(Unsuited::NoProvider);
-        };
-        let provider = &gate.providers[place];
-        let settings = &provider.settings;
-        if !self.dialect.is_some_and(|dialect| settings.speaks(dialect)) {
-            return Some(Unsuited::OtherFormat);
-        }
-        let clients_key =
-            place == case.call.provider && matches!(case.call.credential, Credential::Providers(_));
-        if !clients_key && provider.key.is_none() && !settings.is_local() {
-            return Some(Unsuited::NoKey);
-        }
-        if !police::allows(case, place, choice.model, self.depth) {
-            return Some(Unsuited::Forbidden);
-        }
-        let key = case.key_shown_to(place);
-        if gate
-            .known
-            .was_refused(&settings.name, choice.model, key, gate.lanes.now_ms())
-        {
-            return Some(Unsuited::Refused);
-        }
-        let listed = gate.catalogue.resolve(&settings.catalogue, choice.model);
-        if listed.is_some_and(|model| {
-            matches!(
-                model.status,
-                Some(Status::Retired | Status::PastDeprecationDate)
-            )
-        }) {
-            return Some(Unsuited::Retired);
-        }
-        let abilities = gate
-            .known
-            .abilities(&gate.catalogue, &settings.catalogue, choice.model);
-        let to = Rung {
-            provider: &settings.name,
-            model: choice.model,
-            abilities: &abilities,
-        };
-        let fits = match began_turn {
-            true => fitness::goes_on,
-            false => fitness::fits,
-        };
-        if let Err(unfit) = fits(&self.demands(), &self.from(), &to) {
-            return Some(Unsuited::Unfit(unfit));
-        }
-        let cost = cost(gate, place, choice.model, self.at_unix_ms, &self.expected);
-        match (cost, self.cost) {
-            _ if by_hand => None,
-            (Some(cost), Some(asked)) if cost <= asked => None,
-            // What costs nobody knows what is no saving.
-            _ => Some(Unsuited::Dearer),
-        }
-    }
-
-    /// The plan's choice as the path knows it.
-    fn own(&self, case: &Case<'_>, choice: &routing::Choice<'_>, asked: &Choice) -> Choice {
-        if choice.asked {
-            return asked.clone();
-        }
-        Choice {
-            provider: place_of(case.gate, choice.provider).unwrap_or(asked.provider),
-            model: Some(choice.model.to_owned()),
-            changed: None,
-            began_turn: false,
-            why: Some(choice.why.to_string()),
-        }
-    }
-}
-
-fn place_of(gate: &Gate, name: &str) -> Option<usize> {
-    let mut providers = gate.providers.iter();
-    providers.position(|provider| provider.settings.name == name)
-}
-
-/// The beta features that a request asks for, in however many lines.
-fn betas(headers: &HeaderMap) -> Cow<'_, str> {
-    let lines = headers.get_all("anthropic-beta").iter();
-    let mut lines = lines.filter_map(|line| line.to_str().ok());
-    let first = Cow::Borrowed(lines.next().unwrap_or_default());
-    lines.fold(first, |all, line| Cow::Owned(format!("{all},{line}")))
-}
-
-/// What so much usage costs with a model.
-fn cost(gate: &Gate, place: usize, model: &str, at_unix_ms: u64, usage: &Usage) -> Option<Cost> {
-    let terms = book::terms_of(&gate.providers[place], Some(model), at_unix_ms);
-    book::cost_at(gate, &terms, usage)
 }
 
 impl Talk {
