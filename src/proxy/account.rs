@@ -1,38 +1,33 @@
 //! One request's account, from its arrival to its booking. Whatever way the request ends, dropping the account books
 //! it: once, with the best figures at hand.
 
+mod ending;
+mod moving;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName};
 
-use super::answer::AnswerBody;
 use super::ask::Estimate;
-use super::book::{self, About};
-use super::case::{Case, Choice};
-use super::choose::{Menu, Talk};
-use super::gate::{Gate, Provider};
-use super::headers;
+use super::book;
+use super::gate::Gate;
 use super::hold::Hold;
 use super::lanes::Turn;
 use super::routed::Routing;
-use super::telling::{self, Ended};
 use super::throttle::Reservation;
 use crate::config::settings::Settings;
 use crate::llm::estimate;
 use crate::llm::reading::Reading;
-use crate::llm::usage::{Provenance, Usage};
+use crate::llm::usage::Usage;
 use crate::llm::wire::{Billing, Dialect, Endpoint};
 use crate::policy::booking::{self, Reached};
 use crate::policy::budget::Amounts;
 use crate::policy::budgets::{Ask, Denied, Outgrown};
 use crate::policy::client::Client;
-use crate::policy::lane::Used;
-use crate::policy::session::DEFAULT_SESSION;
-use crate::refusal::{Audience, Refusal};
+use crate::refusal::Refusal;
 use crate::store::Entry;
-use crate::store::event::Event;
 use crate::store::record::{Outcome, Record};
 use crate::units::{Priority, RequestId};
 use crate::upstream::SentMark;
@@ -291,91 +286,6 @@ impl Account {
         &self.expected
     }
 
-    /// Gives back what the request holds of its budgets and of its provider.
-    pub(super) fn lets_go(&mut self) {
-        self.reservation = None;
-        self.turn = None;
-    }
-
-    /// Whether it was admitted.
-    pub(super) fn is_admitted(&self) -> bool {
-        self.reservation.is_some()
-    }
-
-    /// Notes what was decided about who serves the request, for the record and for the conversation's next request.
-    pub(super) fn is_served_by(&mut self, case: &Case<'_>, menu: &Menu, choice: &Choice) {
-        let decided = match menu.shadow {
-            true => menu.choices.first().unwrap_or(choice),
-            false => choice,
-        };
-        if choice.why.is_some() {
-            self.goes_to(choice);
-        }
-        self.routing = Routing::of(case, menu, decided);
-        if let Some(why) = &decided.why {
-            let gate = Arc::clone(&self.gate);
-            let provider = &gate.providers[decided.provider].settings.name;
-            let model = decided.model.as_deref().unwrap_or_default();
-            let record = self.record_mut();
-            record.routed_to = Some(if decided.provider == case.call.provider {
-                model.to_owned()
-            } else {
-                format!("{provider}/{model}")
-            });
-            record.routed_by = Some(why.clone());
-            record.flags.route_shadow = menu.shadow;
-        }
-    }
-
-    /// The conversation that the request belongs to, where its model may change.
-    pub(super) fn talk(&self) -> Option<&Talk> {
-        self.routing.as_ref().map(Routing::talk)
-    }
-
-    /// The request goes to somebody else after what came of it so far: from here on it counts as theirs.
-    pub(super) fn moves_to(&mut self, choice: &Choice) {
-        self.goes_to(choice);
-        self.tries_again();
-        if choice.why.is_none() && self.record().routed_by.is_some() {
-            let record = self.record_mut();
-            if !record.flags.route_shadow {
-                // It went another way after all.
-                (record.routed_by, record.routed_to) = (None, None);
-            }
-        }
-        if let Some(routing) = &mut self.routing {
-            routing.goes_elsewhere(&self.gate, choice.provider);
-        }
-    }
-
-    /// From here on the request counts as that provider's and model's.
-    pub(super) fn goes_to(&mut self, choice: &Choice) {
-        let gate = Arc::clone(&self.gate);
-        let provider = &gate.providers[choice.provider];
-        if let Some(place) = self.provider.replace(choice.provider) {
-            gate.providers[place].in_flight.dec();
-        }
-        provider.in_flight.inc();
-        let record = self.record_mut();
-        let name = provider.settings.name.clone();
-        let before = std::mem::replace(&mut record.provider, name);
-        let asked = record.requested_provider.get_or_insert(before);
-        if *asked == record.provider {
-            record.requested_provider = None;
-        }
-        record.sent_model = choice
-            .model
-            .clone()
-            .filter(|model| record.requested_model.as_ref() != Some(model));
-    }
-
-    /// Writes down where the request goes now, in case this process does not see its end.
-    pub(super) fn amend(&mut self) {
-        if let Place::Journaled(entry) = &mut self.place {
-            entry.amend();
-        }
-    }
-
     /// Takes over the request's turn at the provider, which goes back when the answer has ended.
     pub(super) fn has_turn(&mut self, turn: Option<Box<Turn>>) {
         self.turn = turn;
@@ -484,185 +394,6 @@ impl Account {
         } else {
             Reached::Answer
         });
-    }
-
-    fn reached(&self) -> Reached {
-        let unanswered = if self.sent.is_set() {
-            Reached::Sent
-        } else {
-            Reached::NotServed
-        };
-        self.answered.unwrap_or(unanswered)
-    }
-
-    /// Answers the request ourselves, and books that.
-    pub(super) fn refuse(mut self, refusal: &Refusal) -> Response<AnswerBody> {
-        self.gate.metrics.refused(refusal);
-        let audience = Audience {
-            dialect: self.dialect(),
-            endpoint: self.endpoint,
-            client: self.client,
-            stream: self.record().stream,
-        };
-        let answer = if self.hold.as_ref().is_some_and(|hold| hold.has_begun()) {
-            refusal.answer_in_stream(&audience, self.id())
-        } else {
-            refusal.answer(&audience, self.id())
-        };
-        let mut response = AnswerBody::response(answer.status, answer.content_type, answer.body);
-        let headers = response.headers_mut();
-        for (name, value) in answer.headers {
-            headers.insert(name, value);
-        }
-        headers.insert(REQUEST_ID, request_id_value(self.id()));
-        if matches!(refusal, Refusal::BadKey { .. }) {
-            // Counted above, and no more: strangers must not be able to fill the ledger.
-            self.settled = true;
-            return response;
-        }
-        let record = self.record_mut();
-        if record.session.is_empty() {
-            // Refused before anybody asked who it is.
-            DEFAULT_SESSION.clone_into(&mut record.session);
-        }
-        record.status = answer.status.as_u16();
-        record.error = Some(refusal.code().to_owned());
-        let outcome = match refusal {
-            Refusal::UpstreamTimeout { .. } | Refusal::BodyTimeout { .. } => Outcome::TimedOut,
-            Refusal::Unreachable { .. } | Refusal::TlsFailed { .. } => Outcome::Unreachable,
-            Refusal::UpstreamClosed | Refusal::UpstreamInvalid => Outcome::UpstreamCut,
-            Refusal::ClientGone => Outcome::ClientGone,
-            _ => Outcome::Refused,
-        };
-        let now_ms = self.gate.clock.unix_ms();
-        let event = telling::refused(self.record_mut(), refusal, now_ms);
-        headers::tell(self.record(), response.headers_mut());
-        self.end(outcome, &Reading::default(), event);
-        response
-    }
-
-    /// Ends the account: books what the request used, counts it, writes it down. Only the first call does anything.
-    pub(super) fn settle(&mut self, outcome: Outcome, reading: &Reading) {
-        self.end(outcome, reading, None);
-    }
-
-    fn end(&mut self, outcome: Outcome, reading: &Reading, event: Option<Event>) {
-        if std::mem::replace(&mut self.settled, true) {
-            return;
-        }
-        let gate = Arc::clone(&self.gate);
-        // A path that belongs to nobody (a browser's icon, a scanner) is counted as a refusal, and is no request.
-        let Some(provider) = self.provider.map(|place| &gate.providers[place]) else {
-            return;
-        };
-        let (total, added, endpoint) = (self.arrived.elapsed(), self.added, self.endpoint);
-        let model = self.book(&gate, provider, reading).unwrap_or("other");
-        let passed = self.sent.passed_bytes();
-        let outcome = self.ended_as(outcome);
-        let record = self.record_mut();
-        record.request_bytes += passed;
-        record.outcome = outcome;
-        record.total_us = micros(total);
-        record.added_us = micros(added);
-        if let Some(error) = &reading.error {
-            record.error = error.code.clone().or_else(|| error.kind.clone());
-        }
-        // The moment that counts for the budgets' windows, now and when they are read back from the ledger.
-        record.finished_unix_ms = gate.clock.unix_ms();
-        if let Some(routing) = self.routing.take() {
-            routing.ended(&gate, self.record_mut());
-        }
-        let record = self.record_mut();
-        gate.metrics.ended(record, endpoint.as_str(), model);
-        if reading.unreadable && endpoint.billing() != Billing::Free {
-            gate.metrics.unreadable(&provider.settings.name);
-        }
-        let (used, at_ms) = (record.charges(), record.finished_unix_ms);
-        let counted = (record.provenance != Provenance::None).then(|| Used {
-            input_tokens: match provider.settings.dialect {
-                // Cache reads do not count towards its limits.
-                Dialect::Anthropic => record.usage.input.saturating_sub(record.usage.cached_read),
-                Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama => record.usage.input,
-            },
-            output_tokens: record.usage.output,
-        });
-        if let Some(turn) = self.turn.take() {
-            turn.finished(counted.as_ref());
-        }
-        self.learn(&gate, model);
-        let reservation = self.reservation.take();
-        let overruled = reservation
-            .as_ref()
-            .and_then(|held| held.overruled.as_deref());
-        let about = Ended {
-            overruled,
-            waited_for: self.waited_for.as_deref(),
-            would_violate: self.would_violate,
-            asked_priority: self.asked_priority,
-        };
-        let mut events = telling::ended(self.record(), &about);
-        events.extend(event);
-        self.write(&gate, &events);
-        if let Some(reservation) = reservation {
-            let reserved = reservation.reserved();
-            gate.metrics
-                .settled(reserved.expected.fresh_tokens, used.fresh_tokens);
-            reservation.settle(&used, at_ms);
-        }
-    }
-
-    /// The outcome as it is recorded. What ends before it is admitted has taken nothing of any budget, and its record must
-    /// not take anything either when it is read back.
-    fn ended_as(&self, outcome: Outcome) -> Outcome {
-        match (&self.place, outcome) {
-            (Place::Draft(_), Outcome::ClientGone | Outcome::Interrupted) => Outcome::Withdrawn,
-            (Place::Draft(_), Outcome::TimedOut) => Outcome::Refused,
-            (_, outcome) => outcome,
-        }
-    }
-
-    /// Learns from what the provider reports of a whole answer what such requests use.
-    fn learn(&self, gate: &Gate, model: &str) {
-        let record = self.record();
-        if record.outcome != Outcome::Complete
-            || record.provenance != Provenance::Reported
-            || self.endpoint.billing() != Billing::ByTokens
-        {
-            return;
-        }
-        let caller = record.key.as_deref().unwrap_or_default();
-        gate.throttle
-            .learn(model, caller, self.input_by_size, &record.usage);
-    }
-
-    fn book<'g>(
-        &mut self,
-        gate: &'g Gate,
-        provider: &Provider,
-        reading: &Reading,
-    ) -> Option<&'g str> {
-        let (expected, fetched) = (self.expected, self.fetched.take());
-        let about = About {
-            endpoint: self.endpoint,
-            reached: self.reached(),
-            expected: &expected,
-            fetched: fetched.as_deref(),
-        };
-        book::book(gate, provider, &about, reading, self.record_mut())
-    }
-
-    /// Writes the record for good, and what it leaves of events.
-    fn write(&mut self, gate: &Gate, events: &[Event]) {
-        match &mut self.place {
-            Place::Journaled(entry) => entry.close_with(events),
-            Place::Draft(record) => {
-                // Refused before admission: it is kept all the same, now or when the disk takes it again.
-                let empty = Record::new(record.id);
-                gate.ledger
-                    .entry_unopened(std::mem::replace(record, empty))
-                    .close_with(events);
-            }
-        }
     }
 }
 
