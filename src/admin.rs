@@ -158,18 +158,21 @@ async fn question(gate: &Arc<Gate>, body: Incoming) -> Response<AnswerBody> {
             );
         }
     };
-    let question: Question = match serde_json::from_slice(&bytes) {
-        Ok(question) => question,
-        Err(error) => {
-            // Where and what, but nothing of what stands there.
-            let message = format!(
-                "the question is not understood at line {}, column {}: a JSON object with model, text, priority, task, \
-                 session, key, provider, path, body, user_agent and pinned is expected",
-                error.line(),
-                error.column()
-            );
-            return problem(StatusCode::BAD_REQUEST, &message);
-        }
+    // A list would be taken for the fields in their order.
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    let read = serde_json::from_slice::<Question>(&bytes);
+    let place = read
+        .as_ref()
+        .err()
+        .map(|error| (error.line(), error.column()));
+    let Some(question) = read.ok().filter(|_| is_object) else {
+        // Where, but nothing of what stands there.
+        let (line, column) = place.unwrap_or((1, 1));
+        let message = format!(
+            "the question is not understood at line {line}, column {column}: a JSON object with model, text, priority, task, \
+             session, key, provider, path, body, user_agent and pinned is expected"
+        );
+        return problem(StatusCode::BAD_REQUEST, &message);
     };
     match gate.explain(&question).await {
         Ok(explanation) => json(&explanation),

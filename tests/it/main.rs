@@ -9,6 +9,7 @@ mod cli_env;
 mod config;
 mod demo;
 mod disconnect;
+mod explain;
 mod fallbacks;
 mod fitness;
 mod hide_usage;
