@@ -79,11 +79,15 @@ pub fn is_pool(class: &str) -> bool {
 
 /// The name of the models that share their provider's limits with this one.
 pub fn class_of(rules: &[LimitRule], provider: &ProviderFacts<'_>, model: &str) -> String {
-    if let Some(place) = rules
-        .iter()
-        .position(|rule| rule.holds(provider.name, model))
-    {
-        return format!("limits[{place}]");
+    if let Some(rule) = rules.iter().find(|rule| rule.holds(provider.name, model)) {
+        // By what it says and not by its place, so that what was learned stays with it when blocks are moved.
+        let written =
+            |pattern: &Option<Pattern>| pattern.as_ref().map_or("*", Pattern::as_str).to_owned();
+        return format!(
+            "limits[{}/{}]",
+            written(&rule.provider),
+            written(&rule.model)
+        );
     }
     let pool = match provider.catalogue {
         "anthropic" => ANTHROPIC_POOLS
@@ -200,7 +204,7 @@ mod tests {
         assert_eq!(of("claude-opus-5-5").concurrency, Some(2));
         assert_eq!(
             class_of(&rules, &anthropic(), "claude-haiku-4-5"),
-            "limits[0]"
+            "limits[*/*haiku*]"
         );
     }
 

@@ -31,6 +31,9 @@ use crate::units::Priority;
 /// Lanes that are remembered at once; beyond that those with nobody in them are forgotten.
 const MOST_LANES: usize = 4_096;
 
+/// How long what was learned of a lane is kept after its last use, in milliseconds: 30 days.
+const LEARNED_KEPT_MS: u64 = 30 * 86_400_000;
+
 /// Longest time between two looks at a lane with somebody waiting: the calendar's clock may be set forward meanwhile.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
@@ -132,6 +135,7 @@ impl Lanes {
                 all.insert(key.clone(), cell.lock().lane.learned());
             }
         }
+        self.bound(&mut all);
         if all.is_empty() {
             return Ok(());
         }
@@ -150,7 +154,7 @@ impl Lanes {
             return Arc::clone(known);
         }
         if lanes.len() >= MOST_LANES {
-            lanes.retain(|_, cell| !cell.lock().lane.is_idle());
+            self.put_away(&mut lanes);
         }
         let now_ms = self.clock.unix_ms();
         let cell = Arc::new(LaneCell {
@@ -171,6 +175,32 @@ impl Lanes {
         });
         lanes.insert(key, Arc::clone(&cell));
         cell
+    }
+
+    /// Forgets the lanes that nobody uses or is about to use, but not what they have learned.
+    fn put_away(&self, lanes: &mut HashMap<LaneKey, Arc<LaneCell>>) {
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.retain(|key, cell| {
+            let state = cell.lock();
+            let unused = state.lane.is_idle() && Arc::strong_count(cell) == 1;
+            if unused {
+                learned.insert(key.clone(), state.lane.learned());
+            }
+            !unused
+        });
+        self.bound(&mut learned);
+    }
+
+    /// Of what was learned the newest stays: credentials come and go.
+    fn bound(&self, learned: &mut HashMap<LaneKey, Learned>) {
+        let oldest_ms = self.clock.unix_ms().saturating_sub(LEARNED_KEPT_MS);
+        learned.retain(|_, learned| learned.at_ms >= oldest_ms);
+        if learned.len() > MOST_LANES {
+            let mut moments: Vec<u64> = learned.values().map(|learned| learned.at_ms).collect();
+            moments.sort_unstable();
+            let oldest_ms = moments[moments.len() - MOST_LANES];
+            learned.retain(|_, learned| learned.at_ms >= oldest_ms);
+        }
     }
 
     fn recalled(&self, key: &LaneKey) -> Option<Learned> {
@@ -617,6 +647,42 @@ mod tests {
         };
         let cell = lanes.of(key, || rules);
         (lanes, cell)
+    }
+
+    #[test]
+    fn lanes_that_nobody_uses_make_room_and_what_they_learned_stays_for_a_while() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let now = Arc::new(std::sync::atomic::AtomicU64::new(1_795_176_000_000));
+        let source = Arc::clone(&now);
+        let clock = Clock::from_fn(move || source.load(std::sync::atomic::Ordering::Relaxed));
+        let lanes = Lanes::new(clock, dir.path());
+        let key = |number: usize| LaneKey {
+            provider: "p".into(),
+            credential: format!("key-{number}"),
+            class: "m".into(),
+        };
+        let start = Limits {
+            concurrency: Some(7),
+            ..Limits::default()
+        };
+        let rules = LaneRules {
+            start,
+            ..LaneRules::default()
+        };
+        let held = lanes.of(key(0), || rules);
+        for number in 1..=MOST_LANES {
+            lanes.of(key(number), || rules);
+        }
+        let kept = lanes.lanes.lock().expect("no panic").len();
+        assert!(kept <= 2, "{kept}: the one in use, and the newest");
+        assert!(Arc::ptr_eq(&held, &lanes.of(key(0), || rules)));
+        let learned = |lanes: &Lanes| lanes.learned.lock().expect("no panic").len();
+        assert!(learned(&lanes) > MOST_LANES - 10);
+        assert!(lanes.recalled(&key(5)).is_some());
+        now.fetch_add(LEARNED_KEPT_MS + 1, std::sync::atomic::Ordering::Relaxed);
+        lanes.keep(dir.path()).expect("a writable folder");
+        let later = Lanes::new(Clock::system(), dir.path());
+        assert!(learned(&later) <= 2, "{}", learned(&later));
     }
 
     #[tokio::test]

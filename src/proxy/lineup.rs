@@ -37,6 +37,9 @@ const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-stainless-timeout"
 /// The share of its patience that a client may spend waiting for its turn; the rest is for the answer to begin.
 const WAITING_SHARE: f64 = 0.9;
 
+/// How long anybody waits for a turn at least, whatever came before.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
 /// Longest patience that is believed.
 const LONGEST_PATIENCE_SECONDS: f64 = 86_400.0;
 
@@ -103,6 +106,8 @@ pub(super) fn line_up(case: &Case<'_>, choice: &Choice, account: &Account) -> Li
         own_patience(&call.parts.headers).filter(|_| !(reads_events && account.can_keep_company()));
     let patience = own.map_or(patience, |own| own.min(patience));
     let left = patience.saturating_sub(account.arrived().elapsed());
+    // Whoever has spent it on the way here still gets a turn that is free.
+    let left = left.max(LEAST_PATIENCE);
     // Where another model may serve, some patience must be left for the one that was asked for.
     let left = match choice.why {
         Some(_) => left / 2,
