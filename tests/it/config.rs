@@ -1514,6 +1514,34 @@ fn a_providers_key_comes_from_the_environment_the_file_or_a_file_of_its_own() {
 }
 
 #[test]
+fn fallbacks_are_other_providers_that_understand_the_same_requests() {
+    for (file, told_as) in [
+        ("['openrouterr']", "did you mean `openrouter`?"),
+        ("['openai']", "a provider cannot stand in for itself"),
+        ("['groq', 'groq']", "`groq` is named twice"),
+        ("['anthropic']", "`anthropic` speaks anthropic, not openai"),
+        ("'openrouter'", "expected names of providers"),
+        ("['Open Router']", "expected names of providers"),
+    ] {
+        let told = Rig::file(&format!("providers.openai.fallbacks = {file}\n")).error();
+        assert!(told.contains(told_as), "{file}: {told}");
+        assert!(told.contains(" --> tollgate.toml:1:"), "{file}: {told}");
+    }
+    let off = "providers.openai.fallbacks = ['groq']\nproviders.groq.enabled = false\n";
+    let told = Rig::file(off).error();
+    assert!(
+        told.contains("there is no provider `groq` that is enabled"),
+        "{told}"
+    );
+    let settings = Rig::file("")
+        .variable("TOLLGATE_PROVIDERS_OPENAI_FALLBACKS", "groq, ollama")
+        .load()
+        .settings;
+    let openai = settings.providers.iter().find(|one| one.name == "openai");
+    assert_eq!(openai.expect("it is there").fallbacks, ["groq", "ollama"]);
+}
+
+#[test]
 fn a_providers_key_is_nowhere_in_what_is_told_of_a_configuration() {
     let rig = Rig::file("providers.openai.api_key = 'sk-hidden-1'\n")
         .variable("TOLLGATE_PROVIDERS_GROQ_API_KEY", "sk-hidden-2")

@@ -379,6 +379,23 @@ fn provider_keys_and_the_mode_that_sends_them_belong_together() {
     clean("auth.mode = 'keys'\nproviders.openai.api_key = 'sk-1'\n");
 }
 
+#[test]
+fn a_fallback_on_the_network_needs_a_key_of_its_own() {
+    let openai = |fallback: &str| format!("providers.openai.fallbacks = ['{fallback}']\n");
+    finds(
+        &openai("openrouter"),
+        "fallback-without-key",
+        "providers.openai.fallbacks",
+    );
+    clean(&format!(
+        "{}providers.openrouter.api_key = 'sk-1'\n",
+        openai("openrouter")
+    ));
+    // What runs at home needs none, and Ollama speaks OpenAI's format too.
+    clean(&openai("vllm"));
+    clean(&openai("ollama"));
+}
+
 /// A configuration in mode `keys` with nothing to find.
 fn keys(rest: &str) -> String {
     format!("auth.mode = 'keys'\nproviders.openai.api_key = 'sk-1'\n{rest}")
