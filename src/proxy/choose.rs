@@ -12,7 +12,7 @@ pub(super) use self::suits::Unsuited;
 use self::suits::{Table, cost, place_of};
 use super::account::Account;
 use super::admit;
-use super::ask;
+use super::ask::{self, Estimate};
 use super::case::{Case, Changed, Choice};
 use super::conversations::Talker;
 use super::identify::bad_tag;
@@ -93,7 +93,7 @@ pub(super) fn made(case: &Case<'_>, choice: &Choice, account: &Account) -> Optio
         return None;
     };
     let asked = Choice::asked(case.call, case.asked);
-    let table = Table::new(case, peek, &asked, account);
+    let table = Table::new(case, peek, &asked, &ask::estimate(case, &asked), account);
     let gate = case.gate;
     let settings = &gate.providers[choice.provider].settings;
     let abilities = gate
@@ -140,7 +140,7 @@ pub(super) fn asked(case: &Case<'_>, account: &Account) -> Choice {
     else {
         return asked;
     };
-    let table = Table::new(case, peek, &asked, account);
+    let table = Table::new(case, peek, &asked, &ask::estimate(case, &asked), account);
     let cut = adapt::without_foreign_thoughts(body, &table.demands(), &table.from());
     let changed = cut.map(|(body, by)| Changed {
         rest: None,
@@ -176,7 +176,8 @@ pub(super) async fn weigh(
     if settings.routing.mode == Mode::Off || pinned || !can_be_changed(case) {
         return Ok(Weighed::nothing(asked));
     }
-    let level = level(case, &asked, account).await?;
+    let estimate = ask::estimate(case, &asked);
+    let level = level(case, &asked, &estimate, account).await?;
     let provider = &case.gate.providers[asked.provider].settings;
     let catalogue = &case.gate.catalogue;
     let wanted = Wanted {
@@ -208,7 +209,7 @@ pub(super) async fn weigh(
         });
     }
     let talk = Talk::of(case, peek, &wanted);
-    let table = Table::new(case, peek, &asked, account);
+    let table = Table::new(case, peek, &asked, &estimate, account);
     let chosen_by_hand = settings
         .routing
         .rule(&wanted)
@@ -302,17 +303,21 @@ fn can_be_changed(case: &Case<'_>) -> bool {
 }
 
 /// The level of the request's budgets, if there are budgets and a rule that asks for it.
-async fn level(case: &Case<'_>, asked: &Choice, account: &mut Account) -> Result<Level, Refusal> {
+async fn level(
+    case: &Case<'_>,
+    asked: &Choice,
+    estimate: &Estimate,
+    account: &mut Account,
+) -> Result<Level, Refusal> {
     let gate = case.gate;
     let rules = &gate.settings.routing.rules;
     if gate.throttle.mode == ThrottleMode::Off || rules.iter().all(|rule| rule.level.is_none()) {
         return Ok(Level::None);
     }
-    let estimate = ask::estimate(case, asked);
     let at_unix_ms = account.record().id.unix_ms();
     let wish = Wish {
         scopes: admit::scopes(case, asked),
-        ask: ask::simple(case, asked, &estimate, at_unix_ms),
+        ask: ask::simple(case, asked, estimate, at_unix_ms),
         priority: case.class.priority,
     };
     gate.throttle.level(gate, &wish).await

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::super::account::Account;
+use super::super::ask::Estimate;
 use super::super::authenticate::Credential;
 use super::super::case::{Case, Choice};
 use super::super::gate::Gate;
-use super::super::{ask, book, police};
+use super::super::{book, police};
 use crate::llm::abilities::Abilities;
 use crate::llm::catalogue::Status;
 use crate::llm::estimate;
@@ -80,12 +81,12 @@ impl<'a> Table<'a> {
         case: &Case<'a>,
         peek: &'a Peek<'a>,
         asked: &'a Choice,
+        estimate: &Estimate,
         account: &Account,
     ) -> Self {
         let gate = case.gate;
         let provider = &gate.providers[asked.provider].settings;
         let model = asked.model.as_deref().unwrap_or_default();
-        let estimate = ask::estimate(case, asked);
         let expected = Usage {
             input: estimate.input_by_size,
             output: estimate.expected.output,
