@@ -19,7 +19,7 @@ use super::gate::Gate;
 use crate::clock::Clock;
 use crate::llm::rate_limits::RateNews;
 use crate::metrics::LaneFigures;
-use crate::policy::breaker::{Breaker, BreakerStanding, Pass};
+use crate::policy::breaker::{Breaker, BreakerStanding, FAILURES, Pass};
 use crate::policy::lane::{
     Lane, LaneRules, LaneStanding, Learned, Need, PauseReason, Refused, Slot, Ticket, Used,
     Verdict, Who,
@@ -260,6 +260,14 @@ impl LaneCell {
         let mut turn = turn.map_err(|_| NoTurn::TooLate { wait: None })?;
         turn.taken = true;
         Ok(turn)
+    }
+
+    /// Whether the breaker is open or half open, or opens with the next failure.
+    pub(super) fn is_failing(&self) -> bool {
+        match self.lock().breaker.standing() {
+            BreakerStanding::Closed { failures, .. } => failures + 1 >= FAILURES,
+            _ => true,
+        }
     }
 
     /// Done when the breaker is open, or half open, so that only single requests pass.

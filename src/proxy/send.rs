@@ -21,7 +21,7 @@ use super::opening::{self, Opening, Seen};
 use super::parse::{CallBody, Once};
 use super::route::{self, Route};
 use crate::llm::rate_limits::RateNews;
-use crate::policy::retry::{self, Attempted, Failed, GiveUp, Judgement, Next, Sent, Why};
+use crate::policy::retry::{self, Attempted, Failed, GiveUp, Judgement, Next, Sent, Sign, Why};
 use crate::refusal::Refusal;
 use crate::upstream::{BodyPause, SendBody, SendError};
 
@@ -219,7 +219,14 @@ async fn send_to(
             account.has_turn(tried.turn);
             return (outcome, false);
         };
-        let given_up = match next(gate, route, &asked, judgement, tries) {
+        let next = next(gate, route, &asked, judgement, tries);
+        let held = match &next {
+            Next::GiveUp(given_up) if !elsewhere => {
+                pause_of_held(gate, route, &asked, &judgement, given_up)
+            }
+            Next::GiveUp(_) | Next::RetryIn(_) => None,
+        };
+        let given_up = match held.map_or(next, Next::RetryIn) {
             Next::GiveUp(given_up) => given_up,
             Next::RetryIn(pause) => {
                 gate.metrics.retried(name);
@@ -253,6 +260,28 @@ async fn send_to(
         });
         return (reply, judgement.elsewhere);
     }
+}
+
+/// The pause after which a request goes back into the line although its retries are spent: the provider is down, or one more
+/// failure shows that it is. Then the breaker decides who tries it and when, so that an outage costs even a lone client
+/// waiting, up to its deadline, and no failure. `None` where that is not so.
+fn pause_of_held(
+    gate: &Gate,
+    route: &Route,
+    asked: &Lineup,
+    judgement: &Judgement,
+    given_up: &GiveUp,
+) -> Option<Duration> {
+    let spent = matches!(given_up.why, Why::RetriesSpent | Why::BudgetSpent);
+    let is_outage = matches!(judgement.sign, Sign::Failing | Sign::Overloaded);
+    let wanted = gate.settings.send.max_retries > 0 && route.body.is_some();
+    let failing = asked.lane.as_ref().is_some_and(|lane| lane.is_failing());
+    if !(spent && is_outage && wanted && failing) {
+        return None;
+    }
+    let pause = retry::pause(judgement.asked, 1, chance());
+    let left = asked.deadline_ms.saturating_sub(gate.lanes.now_ms());
+    (pause < Duration::from_millis(left)).then_some(pause)
 }
 
 /// The provider's answer, which counts after all.

@@ -266,3 +266,26 @@ async fn a_streaming_client_hears_comments_while_it_waits_for_its_turn() {
     assert!(text.starts_with(": tollgate: waiting"), "{text}");
     assert!(text.ends_with(events), "{text}");
 }
+
+#[tokio::test]
+async fn an_outage_costs_even_a_lone_client_waiting_and_no_failure_once_it_shows() {
+    let down = refused("529 Overloaded", &[], "overloaded_error");
+    let answers = [vec![down; 5], vec![json_answer(GOOD)]].concat();
+    let provider = by_turns(answers).await;
+    let settings = [("send.max_retries", "1")];
+    let tollgate = Tollgate::with(provider.address, &settings).await;
+    let (head, body) = tollgate.ask(request(PATH, &[], BODY)).await;
+    assert_eq!(head.status(), 529, "two failures are no outage yet");
+    assert!(body.text().contains("overloaded_error"));
+    // The third failure, its retry, the one that opens the breaker, and the probe that finds the provider well.
+    let (head, body) = tollgate.ask(request(PATH, &[], BODY)).await;
+    assert_eq!(
+        (head.status(), body.text().as_str()),
+        (200, GOOD),
+        "it waited"
+    );
+    let record = tollgate.record(&head).await;
+    assert_eq!((record.attempts, record.outcome), (4, Outcome::Complete));
+    assert_eq!(record.usage.fresh(), 10);
+    assert_eq!(provider.take().len(), 6);
+}
