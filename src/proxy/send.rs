@@ -211,13 +211,14 @@ async fn send_to(
         tries += 1;
         // In a box of its own, so that those who wait need not have room for it.
         let tried = Box::pin(attempt(gate, route, &asked, turn, once, account)).await;
-        let outcome = tried.outcome.map_err(|error| {
+        let outcome = tried.outcome;
+        let unanswered = |error: SendError| {
             tracing::warn!(provider = %name, error = &error as &dyn std::error::Error, "request not answered");
             refusal(&error, &provider.settings.base_url)
-        });
+        };
         let Some(judgement) = tried.judgement else {
             account.has_turn(tried.turn);
-            return (outcome, false);
+            return (outcome.map_err(unanswered), false);
         };
         let next = next(gate, route, &asked, judgement, tries);
         let held = match &next {
@@ -258,7 +259,7 @@ async fn send_to(
             }
             reply
         });
-        return (reply, judgement.elsewhere);
+        return (reply.map_err(unanswered), judgement.elsewhere);
     }
 }
 
