@@ -26,7 +26,7 @@ async fn explained(tollgate: &Tollgate, question: Value) -> Value {
 async fn what_it_says_is_what_happens() {
     let provider = Upstream::start().await.answering(|arrived| {
         let model = &arrived.body.json()["model"];
-        json_answer(&format!(
+        json_answer(format!(
             r#"{{"id":"m","model":{model},"stop_reason":"end_turn","content":[],"usage":{{"input_tokens":5,"output_tokens":5}}}}"#
         ))
     });
