@@ -142,8 +142,8 @@ def test_google_genai_is_routed_by_its_path(proxy: Proxy, stream: bool) -> None:
 
 
 def test_ollama_is_routed_to_the_model_that_a_rule_names(proxy: Proxy) -> None:
-    client = ollama.Client(host=f"{proxy.url}/ollama")
-    answer = client.chat(model="llama3.1:70b", messages=[{"role": "user", "content": CHEAP}])
+    with ollama.Client(host=f"{proxy.url}/ollama") as client:
+        answer = client.chat(model="llama3.1:70b", messages=[{"role": "user", "content": CHEAP}])
     assert answer.model == "qwen3:8b"
     report = proxy.usage(by="rule,model")
     rows = [row for row in report["rows"] if "rule:at-home" in str(row)]
